@@ -1,0 +1,209 @@
+#include "core/parallel.hpp"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "core/error.hpp"
+
+namespace semblance {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr auto kPollInterval = std::chrono::milliseconds(20);
+
+thread_local bool in_parallel_body = false;
+
+// One parallel_for: chunks are handed out by an atomic counter, whoever asks first.
+class Job {
+ public:
+  Job(std::size_t n, std::size_t grain, const ChunkBody& body)
+      : n_(n), grain_(grain), chunks_((n + grain - 1) / grain), body_(body) {}
+
+  std::size_t chunks() const { return chunks_; }
+
+  // Runs one chunk; false when none is left.
+  bool run_one(std::size_t worker) {
+    const std::size_t chunk = next_.fetch_add(1, std::memory_order_relaxed);
+    if (chunk >= chunks_) return false;
+    if (!stop_.load(std::memory_order_relaxed)) {
+      try {
+        body_(chunk * grain_, std::min(n_, (chunk + 1) * grain_), worker);
+      } catch (...) {
+        fail(std::current_exception());
+      }
+    }
+    done_.fetch_add(1, std::memory_order_relaxed);
+    return true;
+  }
+
+  void fail(std::exception_ptr error) {
+    const std::lock_guard lock(mutex_);
+    if (!error_) error_ = std::move(error);
+    stop_.store(true, std::memory_order_relaxed);
+  }
+
+  std::size_t items_done() const { return std::min(n_, done_.load(std::memory_order_relaxed) * grain_); }
+  std::size_t items() const { return n_; }
+
+  // Helpers register before they touch the job and leave when they are through; the caller outlives them all.
+  std::size_t join_as_worker() { return workers_.fetch_add(1, std::memory_order_relaxed); }
+  void leave() {
+    const std::lock_guard lock(mutex_);
+    ++left_;
+    finished_.notify_all();
+  }
+  // Waits for `helpers` to leave, waking at the poll interval; true when they all have.
+  bool wait_left(std::size_t helpers) {
+    std::unique_lock lock(mutex_);
+    return finished_.wait_for(lock, kPollInterval, [&] { return left_ == helpers; });
+  }
+  void rethrow() {
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  const std::size_t n_, grain_, chunks_;
+  const ChunkBody& body_;
+  std::atomic<std::size_t> next_{0}, done_{0}, workers_{1};
+  std::atomic<bool> stop_{false};
+  std::mutex mutex_;
+  std::condition_variable finished_;
+  std::size_t left_ = 0;
+  std::exception_ptr error_;
+};
+
+class Pool {
+ public:
+  // Asks for up to `helpers` threads; returns how many tickets were queued (0 when no thread could be started).
+  std::size_t submit(Job& job, std::size_t helpers) {
+    const std::lock_guard lock(mutex_);
+    while (threads_ < helpers && start_thread()) {
+    }
+    helpers = std::min(helpers, threads_);
+    for (std::size_t i = 0; i < helpers; ++i) queue_.push_back(&job);
+    wake_.notify_all();
+    return helpers;
+  }
+
+  // Takes back the tickets that no thread has picked up; returns how many.
+  std::size_t withdraw(Job& job) {
+    const std::lock_guard lock(mutex_);
+    return static_cast<std::size_t>(std::erase(queue_, &job));
+  }
+
+ private:
+  bool start_thread() {
+    try {
+      std::thread([this] { serve(); }).detach();
+    } catch (const std::system_error&) {
+      return false;
+    }
+    ++threads_;
+    return true;
+  }
+
+  [[noreturn]] void serve() {
+    in_parallel_body = true;
+    for (;;) {
+      Job* job = nullptr;
+      {
+        std::unique_lock lock(mutex_);
+        wake_.wait(lock, [&] { return !queue_.empty(); });
+        job = queue_.front();
+        queue_.pop_front();
+      }
+      const std::size_t worker = job->join_as_worker();
+      while (job->run_one(worker)) {
+      }
+      job->leave();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<Job*> queue_;
+  std::size_t threads_ = 0;
+};
+
+// Never destroyed: its threads are detached and may still wait on it while the process exits. A forked child has none
+// of the parent's threads, so it starts from an empty pool.
+std::atomic<Pool*> pool_instance{nullptr};
+
+Pool& pool() {
+  if (Pool* existing = pool_instance.load(std::memory_order_acquire)) return *existing;
+  static std::once_flag fork_handler;
+  std::call_once(fork_handler, [] { pthread_atfork(nullptr, nullptr, [] { pool_instance.store(nullptr); }); });
+  auto fresh = std::make_unique<Pool>();
+  Pool* none = nullptr;
+  if (pool_instance.compare_exchange_strong(none, fresh.get(), std::memory_order_acq_rel)) return *fresh.release();
+  return *none;
+}
+
+class Poller {
+ public:
+  Poller(Job& job, Monitor* monitor) : job_(job), monitor_(monitor) {}
+  void operator()() {
+    if (monitor_ == nullptr || Clock::now() - last_ < kPollInterval) return;
+    try {
+      if (!monitor_->poll(job_.items_done(), job_.items())) throw Interrupted();
+    } catch (...) {
+      job_.fail(std::current_exception());
+      monitor_ = nullptr;
+    }
+    last_ = Clock::now();
+  }
+
+ private:
+  Job& job_;
+  Monitor* monitor_;
+  Clock::time_point last_ = Clock::now();
+};
+
+struct BodyScope {
+  bool before = std::exchange(in_parallel_body, true);
+  ~BodyScope() { in_parallel_body = before; }
+};
+
+}  // namespace
+
+std::size_t available_cores() {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+#endif
+  return std::max(1U, std::thread::hardware_concurrency());
+}
+
+std::size_t resolve_threads(std::size_t threads) { return threads == 0 ? available_cores() : threads; }
+
+void parallel_for(std::size_t n, std::size_t threads, std::size_t grain, const ChunkBody& body, Monitor* monitor) {
+  if (n == 0) return;
+  Job job(n, std::max<std::size_t>(grain, 1), body);
+  Poller poll(job, monitor);
+  const std::size_t wanted = in_parallel_body ? 1 : std::min(resolve_threads(threads), job.chunks());
+  std::size_t helpers = wanted > 1 ? pool().submit(job, wanted - 1) : 0;
+  {
+    const BodyScope scope;
+    while (job.run_one(0)) poll();
+  }
+  if (helpers > 0) {
+    helpers -= pool().withdraw(job);
+    while (!job.wait_left(helpers)) poll();
+  }
+  job.rethrow();
+}
+
+}  // namespace semblance

@@ -1,0 +1,34 @@
+// One lazily made thread pool for all native work.
+//
+// The calling thread always takes part, so `threads = 1` uses no other thread, and a pool that could start fewer threads
+// than asked for (a full cgroup, a fork) only makes the work slower. After fork the child makes its own pool.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+
+namespace semblance {
+
+// Watches long work from the thread that called it. `poll` returns false to stop; it may throw.
+class Monitor {
+ public:
+  virtual ~Monitor() = default;
+  virtual bool poll(std::size_t done, std::size_t total) = 0;
+};
+
+// Cores this process may use (affinity), at least 1.
+std::size_t available_cores();
+
+// 0 = all cores; anything else is taken as given.
+std::size_t resolve_threads(std::size_t threads);
+
+// Calls body(begin, end, worker) over disjoint chunks of [0, n) of at most `grain` items, on up to `threads` threads;
+// `worker` < resolve_threads(threads) and no two chunks run under one worker at once. The first exception is rethrown
+// here after all running chunks ended. With a monitor, `poll` is called between the caller's chunks, at most every
+// 20 ms; when it returns false, chunks not begun are dropped and Interrupted is thrown.
+// A call from inside a body runs on that thread alone.
+using ChunkBody = std::function<void(std::size_t begin, std::size_t end, std::size_t worker)>;
+void parallel_for(std::size_t n, std::size_t threads, std::size_t grain, const ChunkBody& body,
+                  Monitor* monitor = nullptr);
+
+}  // namespace semblance
