@@ -1,4 +1,4 @@
-"""The file of semblance: the safetensors format, 64-byte aligned, with checksums and a version (docs/file-format.md)."""
+"""The file of semblance: safetensors with 64-byte alignment, checksums and a version (docs/file-format.md)."""
 
 from __future__ import annotations
 
