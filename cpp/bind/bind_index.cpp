@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <optional>
 
+#include <pybind11/stl.h>
+
 #include "bind/arrays.hpp"
 #include "bind/bind.hpp"
 #include "core/limits.hpp"

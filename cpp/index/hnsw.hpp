@@ -49,6 +49,12 @@ bool search_allowed(const Graph& graph, const Scorer& scorer, Neighbour start, c
 // pool's own. The pool must come from search_level on the base level.
 void expand_within(const Graph& graph, const Scorer& scorer, float radius, WalkScratch& scratch);
 
+// Marks what a walk from the entry can come to, over all levels.
+Bitset reachable(const Graph& graph);
+
+// Gives nodes that no walk comes to a link from one of their own neighbours. Returns how many stay out of reach.
+std::size_t attach_unreachable(Graph& graph);
+
 // Rows as queries: how the builder asks for distances between stored rows.
 class RowScorers {
  public:

@@ -41,6 +41,8 @@ class Builder {
       run_round(at, at + round);
       at += round;
     }
+    // One pass over the graph is little beside linking a large part of it, and much beside adding a few rows.
+    if ((last - first) * 8 >= last) attach_unreachable(graph_);
   }
 
  private:
