@@ -1,4 +1,4 @@
-"""The texts that the default static encoder is fitted on: glosses, their parts and words, and abstracts with their sentences.
+"""The texts that the default static encoder is fitted on: glosses, their parts and words, abstracts, their sentences.
 
 Everything comes from the data folder named by SEMBLANCE_DATA; no evaluation text is read (neither STS-B nor the queries
 or judgements of SciFact).
@@ -41,7 +41,7 @@ def examples(data: Path) -> list[str]:
 
 
 def definitions(data: Path) -> list[str]:
-    """The defining parts of glosses that also carry examples or several parts (the others are whole glosses already)."""
+    """The defining parts of glosses that carry examples or several parts (the others are whole glosses already)."""
     split = (_QUOTED.sub("", text).split(";") for text in glosses(data) if ";" in text)
     return _unique(part for parts in split for part in parts)
 

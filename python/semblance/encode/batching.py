@@ -11,15 +11,25 @@ import numpy as np
 MAX_ROWS = 512  # texts a batch; more gains nothing and costs memory
 
 
+def padded_length(length: int) -> int:
+    """Tokens that a text of ``length`` tokens is padded to, whatever runs beside it.
+
+    Attention sums over padding too, and the order of a sum changes with its length; so a vector is the same to the
+    last bit in every batch only if its padding depends on the text alone. The steps cost about 3 % of the tokens.
+    """
+    step = next(step for bound, step in ((32, 2), (64, 4), (512, 16), (1 << 62, 64)) if length <= bound)
+    return max(-(-length // step) * step, 1)
+
+
 def plan(lengths: Sequence[int], batch_tokens: int) -> Iterator[np.ndarray]:
-    """Positions of the texts of each batch, longest texts first.
+    """Positions of the texts of each batch, longest texts first, all of one padded length.
 
     Parameters
     ----------
     lengths : sequence of int
         Tokens of each text.
     batch_tokens : int
-        Limit of texts × longest text in a batch; a single text longer than that is a batch of its own.
+        Limit of texts × padded length in a batch; a single text longer than that is a batch of its own.
 
     Yields
     ------
@@ -27,19 +37,21 @@ def plan(lengths: Sequence[int], batch_tokens: int) -> Iterator[np.ndarray]:
         Positions into ``lengths``; every position is given exactly once. The order is stable, so equal input gives
         equal batches.
     """
-    order = np.argsort(-np.asarray(lengths, np.int64), kind="stable")
+    width = np.array([padded_length(length) for length in lengths], np.int64)
+    order = np.argsort(-width, kind="stable")
     start = 0
     while start < len(order):
-        longest = max(int(lengths[order[start]]), 1)
-        rows = max(1, min(batch_tokens // longest, MAX_ROWS))
-        yield order[start : start + rows]
-        start += rows
+        longest = width[order[start]]
+        rows = max(1, min(batch_tokens // int(longest), MAX_ROWS))
+        same = int(np.searchsorted(-width[order[start : start + rows]], -longest, side="right"))
+        yield order[start : start + same]
+        start += same
 
 
 def padded(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ids (n, longest) int64 padded on the right, and lengths (n,) int64."""
+    """Ids (n, padded length of the longest) int64 padded on the right, and lengths (n,) int64."""
     lengths = np.fromiter((len(row) for row in rows), np.int64, len(rows))
-    ids = np.full((len(rows), max(int(lengths.max(initial=1)), 1)), pad_id, np.int64)
+    ids = np.full((len(rows), padded_length(int(lengths.max(initial=1)))), pad_id, np.int64)
     for position, row in enumerate(rows):
         ids[position, : len(row)] = row
     return ids, lengths

@@ -1,4 +1,4 @@
-"""A static encoder from any text encoder: every token through the teacher, then fitted to the teacher's vectors of texts.
+"""A static encoder from any text encoder: each token through the teacher, then fitted to its vectors of texts.
 
 Run as ``python -m semblance.encode.distill TEACHER_FOLDER TEXTS OUT``.
 """
@@ -119,14 +119,12 @@ def distill(
     else:
         chosen = checked(texts)
         known = _known_vectors(encoder, chosen, vectors, progress)
-        table, note = _fitted(tokenizer, tokens, chosen, known, dims, recipe)
+        table, note = _fitted(_Data(tokenizer, tokens, chosen, known), dims, recipe)
     note["teacher"] = f"{model.name} {model.identity()}"
     empty = tokenizer.pad_id if tokenizer.pad_id < len(table) else 0
     rows = EmbeddingTable.from_dense(table, dtype=recipe.dtype)
     name = name or f"static-{model.name}-{dims}"
-    static = StaticModel(
-        rows, tokenizer, empty_id=empty, max_tokens=recipe.max_tokens, name=name, source=note
-    )
+    static = StaticModel(rows, tokenizer, empty_id=empty, max_tokens=recipe.max_tokens, name=name, source=note)
     return Encoder._of(static)
 
 
@@ -157,9 +155,7 @@ def _token_vectors(model: Any, kept: list[int], progress: Progress) -> np.ndarra
     return pooling.unit(np.concatenate(parts))
 
 
-def _known_vectors(
-    encoder: Encoder, texts: list[str], vectors: np.ndarray | None, progress: Progress
-) -> fitting.Array:
+def _known_vectors(encoder: Encoder, texts: list[str], vectors: np.ndarray | None, progress: Progress) -> fitting.Array:
     if vectors is None:
         return encoder.encode(texts, progress=progress)
     array = np.asarray(vectors)
@@ -177,16 +173,25 @@ def _unfitted(tokens: fitting.Array, dims: int) -> fitting.Array:
     return table
 
 
-def _fitted(
-    tokenizer: Tokenizer, tokens: fitting.Array, texts: list[str], vectors: fitting.Array, dims: int, recipe: Recipe
-) -> tuple[fitting.Array, dict[str, str]]:
+@dataclass(frozen=True)
+class _Data:
+    """What a fit sees: the tokenizer, what the teacher says to each token (tokens, d) and to each text (texts, d)."""
+
+    tokenizer: Tokenizer
+    tokens: fitting.Array
+    texts: list[str]
+    vectors: fitting.Array
+
+
+def _fitted(data: _Data, dims: int, recipe: Recipe) -> tuple[fitting.Array, dict[str, str]]:
     """The table (tokens, dims) and the notes on how well it fits."""
+    tokenizer, tokens, texts, vectors = data.tokenizer, data.tokens, data.texts, data.vectors
     rows = tokenizer.ids(texts, recipe.max_tokens)
     usable = np.array([len(row) > 0 for row in rows], bool)
     if int(usable.sum()) < 2 * HELD_OUT:
         raise ArgumentError(f"texts: expected at least {2 * HELD_OUT} texts with tokens, got {int(usable.sum())}")
     bags = fitting.bag_matrix(rows, len(tokens))[usable]
-    targets = vectors[usable] @ fitting.principal_axes(vectors[usable], dims)
+    targets: fitting.Array = vectors[usable] @ fitting.principal_axes(vectors[usable], dims)
     held = np.arange(len(targets)) % HELD_OUT == 0
     fit_bags, fit_targets = bags[~held], targets[~held]
     weights = fitting.inverse_frequency(np.bincount(bags.indices, minlength=len(tokens)), recipe.smoothing)

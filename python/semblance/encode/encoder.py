@@ -49,8 +49,8 @@ class Encoder:
     Parameters
     ----------
     model : str or PathLike, optional
-        None: the embedded static encoder, English, offline. Else a folder as published on model hubs, an ``.onnx`` file,
-        ``org/name`` (needs ``huggingface_hub``), or a file that `save` wrote.
+        None: the embedded static encoder, English, offline. Else a folder as published on model hubs, an ``.onnx``
+        file, ``org/name`` (needs ``huggingface_hub``), or a file that `save` wrote.
     device : str
         "cpu", "cuda", "cuda:1"; "auto" takes CUDA where it works and says once through ``logging`` what it took.
     pooling : str
@@ -81,8 +81,8 @@ class Encoder:
     Notes
     -----
     Cost: a short text takes about 0.1 ms of a core with the static encoder, 3 ms with a 22M-parameter model.
-    An empty text has a vector too: the mean of the texts that a static encoder was fitted on, or what an ONNX model says
-    to its special tokens alone. Nothing is unpickled.
+    An empty text has a vector too: the mean of the texts that a static encoder was fitted on, or what an ONNX model
+    says to its special tokens alone. Nothing is unpickled.
     Source of the static kind: Model2Vec (Tulkens and van Dongen, 2024), here fitted by least squares, see `distill`.
 
     Examples
@@ -108,7 +108,7 @@ class Encoder:
         output: str | None = None,
         threads: int = 0,
     ) -> None:
-        options = {"device": check_device(device), "pooling": _check_pooling(pooling), "output": output}
+        options: dict[str, Any] = {"device": check_device(device), "pooling": _check_pooling(pooling), "output": output}
         options["threads"] = _check_threads(threads)
         options["max_tokens"] = None if max_tokens is None else check_length(max_tokens, "max_tokens")
         if instruction is not None and not isinstance(instruction, str):
@@ -233,7 +233,7 @@ class Encoder:
             An encoder shortened by ``dims`` or with an instruction; a folder that cannot be written.
         """
         if not isinstance(self._model, StaticModel):
-            raise UnsupportedError("save: expected a static encoder, got an ONNX model (copy its folder, or distill it)")
+            raise UnsupportedError("save: expected a static encoder, got an ONNX model (copy its folder or distill it)")
         if self._dims is not None or self._instruction:
             raise ArgumentError("save: expected an encoder without dims= and instruction=, got one that has them")
         self._model.save(path)

@@ -6,14 +6,13 @@ Arrays: ``bags`` is a sparse matrix (texts, tokens) whose row i holds 1 / length
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
-Step = Callable[[int], object]
 
 
 def bag_matrix(rows: Sequence[Sequence[int]], tokens: int) -> Any:
@@ -61,9 +60,7 @@ def linear_guess(bags: Any, targets: Array, tokens: Array, ridge: float = 1e-3) 
     return np.ascontiguousarray(tokens @ mapping.astype(np.float32))
 
 
-def conjugate_gradients(
-    bags: Any, targets: Array, guess: Array, ridge: float, iterations: int, step: Step | None = None
-) -> Array:
+def conjugate_gradients(bags: Any, targets: Array, guess: Array, ridge: float, iterations: int) -> Array:
     """The table that minimises |bags @ table - targets|² + ridge · |table - guess|², started from the guess.
 
     Parameters
@@ -89,7 +86,7 @@ def conjugate_gradients(
     scaled = residual / diagonal
     direction = scaled.copy()
     energy = np.einsum("td,td->d", residual, scaled)
-    for done in range(iterations):
+    for _ in range(iterations):
         image = transposed @ (bags @ direction) + np.float32(ridge) * direction
         length = energy / np.maximum(np.einsum("td,td->d", direction, image), np.float32(1e-30))
         table += length * direction
@@ -97,8 +94,6 @@ def conjugate_gradients(
         scaled = residual / diagonal
         previous, energy = energy, np.einsum("td,td->d", residual, scaled)
         direction = scaled + energy / np.maximum(previous, np.float32(1e-30)) * direction
-        if step is not None:
-            step(done + 1)
     return table
 
 

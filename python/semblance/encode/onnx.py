@@ -189,9 +189,7 @@ class OnnxModel:
 
     # -- named arrays
 
-    def encode_inputs(
-        self, inputs: Mapping[str, Any], batch_items: int, report: Report | None = None
-    ) -> np.ndarray:
+    def encode_inputs(self, inputs: Mapping[str, Any], batch_items: int, report: Report | None = None) -> np.ndarray:
         """Vectors (n, dim) f32 of n items given as named arrays whose first axis is the items."""
         arrays = self._checked_inputs(inputs)
         count = len(next(iter(arrays.values())))
@@ -244,8 +242,8 @@ class OnnxModel:
         try:
             session = ort.InferenceSession(str(self.folder.model), self._options(ort), providers=providers)
         except Exception as error:
-            name = self.folder.model.name
-            raise FormatError(f"{name}: expected a model that ONNX Runtime can load, got {_first_line(error)}") from error
+            reason = _first_line(error)
+            raise FormatError(f"{self.name}: expected a model that ONNX Runtime can load, got {reason}") from error
         self._pid = os.getpid()
         self._settle_device(ort, session, wanted, providers)
         return session
@@ -302,7 +300,8 @@ def _as_input(value: Any, node: Any) -> np.ndarray:
     )
     if array.ndim == 0 or not fits:
         raise ArgumentError(f"inputs[{node.name!r}]: expected shape {tuple(shape)}, got {array.shape}")
-    return np.ascontiguousarray(array, dtype)
+    result: np.ndarray = np.ascontiguousarray(array, dtype)
+    return result
 
 
 def _lengths(feed: Mapping[str, np.ndarray], output: np.ndarray) -> np.ndarray:

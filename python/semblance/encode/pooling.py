@@ -15,20 +15,20 @@ Array = np.ndarray[Any, np.dtype[np.float32]]
 def mean(hidden: Array, lengths: np.ndarray) -> Array:
     """Mean over each row's real tokens: (n, t, d) and lengths (n,) → (n, d)."""
     weights = _mask(hidden, lengths) / np.maximum(lengths, 1)[:, None].astype(np.float32)
-    return np.matmul(weights[:, None, :], hidden)[:, 0]
+    return _weighted(weights, hidden)
 
 
 def mean_sqrt(hidden: Array, lengths: np.ndarray) -> Array:
     """Sum over real tokens divided by the square root of their number (sentence-transformers' mean_sqrt_len)."""
     weights = _mask(hidden, lengths) / np.sqrt(np.maximum(lengths, 1))[:, None].astype(np.float32)
-    return np.matmul(weights[:, None, :], hidden)[:, 0]
+    return _weighted(weights, hidden)
 
 
 def weighted_mean(hidden: Array, lengths: np.ndarray) -> Array:
     """Mean with weights 1, 2, 3 … along the text (SGPT, Muennighoff 2022)."""
     weights = _mask(hidden, lengths) * np.arange(1, hidden.shape[1] + 1, dtype=np.float32)
     weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1)
-    return np.matmul(weights[:, None, :], hidden)[:, 0]
+    return _weighted(weights, hidden)
 
 
 def cls(hidden: Array, lengths: np.ndarray) -> Array:
@@ -44,7 +44,8 @@ def last(hidden: Array, lengths: np.ndarray) -> Array:
 def maximum(hidden: Array, lengths: np.ndarray) -> Array:
     """The largest value of each dimension over the real tokens."""
     inside = _mask(hidden, lengths)[:, :, None] > 0
-    return np.where(inside, hidden, np.float32(-np.inf)).max(axis=1)
+    result: Array = np.where(inside, hidden, np.float32(-np.inf)).max(axis=1)
+    return result
 
 
 POOLINGS: dict[str, Callable[[Array, np.ndarray], Array]] = {
@@ -97,3 +98,9 @@ def check_finite(vectors: Array, where: str) -> None:
 def _mask(hidden: Array, lengths: np.ndarray) -> Array:
     """1 where a token is real: (n, t) f32."""
     return (np.arange(hidden.shape[1]) < np.asarray(lengths)[:, None]).astype(np.float32)
+
+
+def _weighted(weights: Array, hidden: Array) -> Array:
+    """Each text's weighted sum of its token vectors: (n, t) and (n, t, d) → (n, d)."""
+    pooled: Array = np.matmul(weights[:, None, :], hidden)[:, 0]
+    return pooled

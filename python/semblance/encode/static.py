@@ -1,6 +1,6 @@
 """The static encoder: tokens → rows of a quantised table → their mean, through the native pooled look-up.
 
-One row a token; how much a token counts is the length of its row, so a text's vector is a plain mean. Made by `distill`.
+One row a token; how much a token counts is the length of its row, so a text's vector is their plain mean. See `distill`.
 """
 
 from __future__ import annotations

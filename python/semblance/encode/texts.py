@@ -1,4 +1,4 @@
-"""What comes in as text: checked once, at the face, and cut into windows so that a generator of millions stays small."""
+"""What comes in as text: checked once, at the face, and cut into windows: a generator of millions stays small."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def checked(texts: Any, name: str = "texts") -> list[str]:
 
 
 def windows(texts: Any, name: str = "texts", size: int = WINDOW) -> Iterator[list[str]]:
-    """Lists of up to ``size`` checked texts, in order. A list or tuple is checked whole before the first is given out."""
+    """Lists of up to ``size`` checked texts, in order. A list or tuple is checked whole before any is given out."""
     if isinstance(texts, (str, bytes)):
         raise ArgumentError(f"{name}: expected a list of str, got a single {type(texts).__name__} (wrap it in a list)")
     if not isinstance(texts, Iterable):
