@@ -1,5 +1,8 @@
 // Placeholder words until the vocabulary lands: f32 inner product and squared distance only.
 #include "../kernel_table.hpp"
+#include "row_words_scalar.hpp"
+//
+#include "table_rows.inc"
 
 namespace semblance::kernels {
 namespace {
@@ -18,6 +21,6 @@ void score(const Query& query, const Rows& rows, const std::uint32_t* ids, std::
 }  // namespace
 
 extern const KernelTable kScalarTable;
-const KernelTable kScalarTable = {Isa::scalar, "scalar", {{score<false>, score<true>}}, {}, {}, {}, {}};
+const KernelTable kScalarTable = {Isa::scalar, "scalar", {{score<false>, score<true>}}, {}, {}, {}, rows::kTableRows};
 
 }  // namespace semblance::kernels
