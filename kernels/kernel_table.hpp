@@ -15,7 +15,8 @@ inline constexpr std::size_t kIsas = 5;
 // How the values of one row are stored. A row starts at `data + id * stride`; no alignment is promised.
 //   f32, f16, bf16   dim values
 //   i8               dim bytes code + 128 (code in [-127, 127], value = scale * code), zero padding up to a multiple of
-//                    four bytes, then f32 scale, f32 squared norm of the decoded row: see `i8_row_bytes`
+//                    four bytes, then f32 scale, f32 squared norm of the decoded row: see `i8_row_bytes`. dim is at
+//                    most kMaxDimI8, so that 32-bit sums of products cannot overflow
 //   bits             dim packed bits, dim a multiple of 8
 enum class RowFormat : std::uint8_t { f32, f16, bf16, i8, bits };
 inline constexpr std::size_t kRowFormats = 5;
@@ -33,16 +34,23 @@ struct Rows {
 
 // A query in the form that a row format is scored against.
 struct Query {
-  const void* values;        // f32[dim] for f32, f16 and bf16 rows; i8[dim] for i8 rows; packed bits for bits
-  float scale = 1.0F;        // i8: value = scale * code
-  float squared_norm = 0.0F; // i8: of the decoded query
-  std::int32_t sum = 0;      // i8: sum of the codes, which undoes the rows' offset of 128
+  const void* values;         // f32[dim] for f32, f16 and bf16 rows; i8[dim] for i8 rows; packed bits for bits
+  float scale = 1.0F;         // i8: value = scale * code
+  float squared_norm = 0.0F;  // i8: of the decoded query
+  std::int32_t sum = 0;       // i8: sum of the codes, which undoes the rows' offset of 128
 };
 
-inline constexpr std::size_t i8_tail_offset(std::size_t dim) { return (dim + 3) / 4 * 4; }
-inline constexpr std::size_t i8_row_bytes(std::size_t dim) { return i8_tail_offset(dim) + 2 * sizeof(float); }
+inline constexpr std::size_t kMaxDimI8 = 65536;  // 255 * 127 * 65536 < 2^31
+
+// Always inlined: an out-of-line copy would be a weak symbol, built with the flags of whichever object came first.
+[[gnu::always_inline]] inline constexpr std::size_t i8_tail_offset(std::size_t dim) { return (dim + 3) / 4 * 4; }
+[[gnu::always_inline]] inline constexpr std::size_t i8_row_bytes(std::size_t dim) {
+  return i8_tail_offset(dim) + 2 * sizeof(float);
+}
 
 // Scores `count` rows: those named by `ids`, or rows 0..count-1 where `ids` is null. Prefetches rows ahead.
+// Within one table a pair's score is the same bits whatever the batch around it, and the same bits as from score_tile;
+// integer formats (i8, bits) give the same bits in every table.
 using ScoreRows = void (*)(const Query&, const Rows&, const std::uint32_t* ids, std::size_t count, float* out);
 
 // Scores every query (n_queries, dim) f32 against every row (n_rows, dim) f32, both contiguous; out is
@@ -70,5 +78,12 @@ const KernelTable* active_table() noexcept;
 
 // The table of one instruction set, or null where this build or this machine lacks it.
 const KernelTable* table_for(Isa) noexcept;
+
+// What SEMBLANCE_ISA held when active_table() was first called (at most 63 characters of it), "" where it was unset.
+const char* requested_isa() noexcept;
+
+// "scalar", "neon", "avx2", "avx512", "avx512vnni"; `find_isa` is false for any other name.
+const char* isa_name(Isa) noexcept;
+bool find_isa(const char* name, Isa& isa) noexcept;
 
 }  // namespace semblance::kernels

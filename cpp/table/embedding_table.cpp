@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "core/active_kernels.hpp"
 #include "core/error.hpp"
 
 namespace semblance {
@@ -10,13 +11,6 @@ namespace {
 
 constexpr std::size_t kChunkRows = 1024;         // row addresses resolved at a time, 8 KiB of stack
 constexpr std::size_t kGrainBytes = 128 * 1024;  // of row memory: what is worth handing to another thread
-
-const kernels::TableKernels& active_kernels() {
-  const kernels::KernelTable* table = kernels::active_table();
-  if (table == nullptr)
-    throw UnsupportedError(expected("SEMBLANCE_ISA", "an instruction set of this machine", "another one"));
-  return table->table;
-}
 
 float query_sum(const float* query, std::size_t dim) {
   double sum = 0;
@@ -26,7 +20,7 @@ float query_sum(const float* query, std::size_t dim) {
 
 }  // namespace
 
-EmbeddingTable::EmbeddingTable(const TableParts& parts) : parts_(parts), kernels_(active_kernels()) {}
+EmbeddingTable::EmbeddingTable(const TableParts& parts) : parts_(parts), kernels_(require_table().table) {}
 
 std::size_t EmbeddingTable::resolve_dense(const std::int64_t* keys, std::size_t count, RowPointer* rows) const {
   const std::size_t stride = row_bytes();

@@ -1,0 +1,12 @@
+// The kernels that all native work goes through.
+#pragma once
+
+#include "kernel_table.hpp"
+
+namespace semblance {
+
+// The table in use. Throws ArgumentError where SEMBLANCE_ISA names no instruction set at all, UnsupportedError where it
+// names one that this build or this machine lacks; both say which there are.
+const kernels::KernelTable& require_table();
+
+}  // namespace semblance
