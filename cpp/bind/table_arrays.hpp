@@ -1,6 +1,8 @@
 // NumPy arrays as the table engine takes them: exactly typed, C-contiguous, of the expected shape, or an ArgumentError.
 #pragma once
 
+#include <pybind11/stl.h>
+
 #include <cmath>
 #include <limits>
 #include <span>
