@@ -43,7 +43,7 @@ class Recipe:
         Tokens of a text that count.
     """
 
-    ridge: float = 0.01
+    ridge: float = 0.03
     iterations: int = 15
     smoothing: float = 1e-3
     dtype: str = "i8"

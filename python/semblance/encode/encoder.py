@@ -127,7 +127,7 @@ class Encoder:
             raise ArgumentError(f"dims: expected at most the model's {model.dim}, got {dims}")
         self._model, self._dims, self._instruction = model, dims, instruction
 
-    @property
+    @cached_property
     def dim(self) -> int:
         """Dimensions of a vector."""
         return self._dims or self._model.dim

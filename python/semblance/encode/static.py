@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import xxhash
@@ -21,10 +22,12 @@ from ..tables import EmbeddingTable
 from .texts import Report
 from .tokenize import MAX_FILE_BYTES, Tokenizer
 
+_Value = TypeVar("_Value")
+
 KIND = "static-encoder"
 MAX_TOKENS = 512
 DEFAULT_FILE = Path(__file__).parent / "data" / "static-en-256.safetensors"
-_TABLE = "table."
+_TABLE, _SOURCE = "table.", "source."
 
 
 class StaticModel:
@@ -68,7 +71,7 @@ class StaticModel:
     @property
     def dim(self) -> int:
         """Dimensions of a vector."""
-        return int(self.table.dim)
+        return self.table.dim
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text; a text without tokens has the one id that stands for it."""
@@ -106,7 +109,9 @@ class StaticModel:
         """A hash of everything that decides a vector."""
         digest = xxhash.xxh3_128(f"{KIND} {self.max_tokens} {self.empty_id}".encode())
         digest.update(self.tokenizer.definition.encode())
-        for name, array in sorted(self.table._tensors().items()):
+        tensors, layout = self.table._tensors()
+        digest.update(repr(sorted(layout.items())).encode())
+        for name, array in sorted(tensors.items()):
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(array).view(np.uint8).data)
         return digest.hexdigest()
@@ -114,16 +119,17 @@ class StaticModel:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the encoder to one file."""
         tokenizer = zlib.compress(self.tokenizer.definition.encode(), 9)
-        tensors = {_TABLE + name: array for name, array in self.table._tensors().items()}
+        rows, layout = self.table._tensors()
+        tensors: dict[str, np.ndarray] = {_TABLE + name: array for name, array in rows.items()}
         tensors["tokenizer"] = np.frombuffer(tokenizer, np.uint8)
         metadata = {
             "kind": KIND,
             "name": self.name,
             "dim": str(self.dim),
-            "dtype": str(self.table.dtype),
             "max_tokens": str(self.max_tokens),
             "empty_id": str(self.empty_id),
-            **{f"source.{key}": value for key, value in self.source.items()},
+            **_prefixed(_TABLE, layout),
+            **_prefixed(_SOURCE, self.source),
         }
         storage.write(path, tensors, metadata)
 
@@ -141,14 +147,22 @@ class StaticModel:
             if isinstance(error, FormatError):
                 raise
             raise FormatError(f"{where}: expected dim, max_tokens, empty_id and a tokenizer, got {error!r}") from error
-        rows = {name[len(_TABLE) :]: array for name, array in tensors.items() if name.startswith(_TABLE)}
-        table = EmbeddingTable._from_tensors(rows, metadata)
+        table = EmbeddingTable._from_tensors(_under(_TABLE, tensors), _under(_TABLE, metadata))
         if len(table) < tokenizer.size or not 0 <= numbers["empty_id"] < len(table) or table.dim != numbers["dim"]:
             raise FormatError(f"{where}: expected a row for each of {tokenizer.size} tokens, got {len(table)} rows")
-        source = {key[7:]: value for key, value in metadata.items() if key.startswith("source.")}
+        source = _under(_SOURCE, metadata)
         name = metadata.get("name", where)
         empty, longest = numbers["empty_id"], numbers["max_tokens"]
         return cls(table, tokenizer, empty_id=empty, max_tokens=longest, name=name, source=source)
+
+
+def _prefixed(prefix: str, items: Mapping[str, str]) -> dict[str, str]:
+    return {prefix + key: value for key, value in items.items()}
+
+
+def _under(prefix: str, items: Mapping[str, _Value]) -> dict[str, _Value]:
+    """The items whose name starts with the prefix, without it."""
+    return {key[len(prefix) :]: value for key, value in items.items() if key.startswith(prefix)}
 
 
 def _inflated(packed: np.ndarray, where: str) -> str:
