@@ -15,7 +15,7 @@ import numpy as np
 from texts import SOURCES
 
 import semblance as sb
-from semblance.encode.distill import Recipe
+from semblance.encode.distillation import Recipe
 from semblance.encode.static import DEFAULT_FILE
 
 MIXTURE = ("glosses", "examples")
