@@ -93,7 +93,8 @@ void VectorIndex::add(const RowBatch& batch, bool replace, std::size_t threads, 
   }
   if (n == 0) return;
   rows.grow(first + n);
-  encode(rows, batch.rows, first, n, threads, monitor);
+  StillMonitor still(monitor, 0, n);
+  encode(rows, batch.rows, first, n, threads, &still);
   for (std::size_t i = 0; i < n; ++i) {
     given[i] = batch.ids != nullptr ? batch.ids[i] : next_id_ + static_cast<std::int64_t>(i);
     *rows.ids.as<std::int64_t>(first + i) = given[i];
@@ -102,6 +103,7 @@ void VectorIndex::add(const RowBatch& batch, bool replace, std::size_t threads, 
   rows.count.store(first + n);
   try {
     link(rows, first, first + n, threads, monitor);
+    if (monitor != nullptr && !monitor->poll(n, n)) throw Interrupted();
   } catch (...) {
     // Some of the rows may be linked already: they stay as dead ones until compaction.
     for (std::size_t slot = first; slot < first + n; ++slot) rows.bury(slot, 1);

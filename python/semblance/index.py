@@ -234,10 +234,7 @@ class Index(Searchable):
         threads = thread_count(threads)
         callback, close = progress_callback(progress, "index")
         try:
-            given = self._native.add(rows, wanted, replace, threads, callback)
-            if callback is not None:
-                callback(len(rows), len(rows))
-            return given
+            return self._native.add(rows, wanted, replace, threads, callback)
         finally:
             close()
 
@@ -408,14 +405,14 @@ class Index(Searchable):
         if meta.get("kind") != _KIND:
             raise FormatError(f"{os.fspath(path)}: expected a file of kind '{_KIND}', got {meta.get('kind')!r}")
         try:
-            params = {key.removeprefix("index."): value for key, value in meta.items() if key.startswith("index.")}
-            ef = int(params.pop("ef"))
-            numbers = {key: int(params.pop(key)) for key in ("d", "max_degree", "ef_construction", "seed")}
-            rerank = params.pop("rerank") or None
-            index = cls(**numbers, **params, rerank=rerank)  # type: ignore[arg-type]
+            words = {key: _parameter(meta, key) for key in ("metric", "kind", "codes", "rerank")}
+            numbers = {key: _whole(meta, key) for key in ("d", "max_degree", "ef_construction", "seed", "ef")}
+            ef = numbers.pop("ef")
+            words["rerank"] = words["rerank"] or None
+            index = cls(**numbers, **words)  # type: ignore[arg-type]
             index.ef = ef
             index._native.restore({name: _as_bytes(name, array) for name, array in tensors.items()})
-        except (KeyError, TypeError, ValueError) as error:
+        except (ArgumentError, FormatError) as error:
             raise FormatError(f"{os.fspath(path)}: {error}") from error
         index.metadata = {key.removeprefix("user."): value for key, value in meta.items() if key.startswith("user.")}
         return index
@@ -461,6 +458,19 @@ class Index(Searchable):
         index = cls(array.shape[1] * bits, **params)
         index.add(array, ids, threads=threads, progress=progress)
         return index
+
+
+def _parameter(metadata: Mapping[str, str], name: str) -> str | None:
+    if f"index.{name}" not in metadata:
+        raise FormatError(f"index.{name}: expected a parameter of that name, got none")
+    return metadata[f"index.{name}"]
+
+
+def _whole(metadata: Mapping[str, str], name: str) -> int:
+    text = _parameter(metadata, name) or ""
+    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+        raise FormatError(f"index.{name}: expected a whole number, got {text!r:.40}")
+    return int(text)
 
 
 def _as_bytes(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
