@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import Error
 from . import store
-from .live import LiveIndex, index_class
+from .live import LiveIndex
 
 
 @dataclass
@@ -66,8 +65,5 @@ def _check_index(connection: sqlite3.Connection, live: LiveIndex, keys: np.ndarr
 def _check_file(live: LiveIndex) -> list[str]:
     if live.saved_sequence < 0:
         return []
-    try:
-        index_class().load(live.path)
-    except Error as error:
-        return [f"index file: {error}"]
-    return []
+    problem = live.file_problem()
+    return [f"index file: {problem}"] if problem else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import sqlite3
 from collections.abc import Iterable, Mapping
@@ -58,7 +59,8 @@ class LiveIndex:
         reason = self._load(connection)
         if reason is not None:
             if store.sequence_of(connection):
-                _log.warning("%s: building the index from the records: %s", self.path, reason)
+                level = logging.WARNING if os.path.exists(self.path) else logging.INFO
+                _log.log(level, "%s: building the index from the records: %s", self.path, reason)
             self._build(connection)
         self.catch_up(connection)
 
@@ -94,6 +96,14 @@ class LiveIndex:
         metadata = {"stamp": stamp, "sequence": str(self.sequence), "encoder": self.settings.encoder or ""}
         self.index.save(self.path, metadata=metadata)
         self.saved_sequence = self.sequence
+
+    def file_problem(self) -> str | None:
+        """Load the file anew and return what is wrong with it, or None."""
+        try:
+            index_class().load(self.path)
+        except Error as error:
+            return str(error)
+        return None
 
     def _load(self, connection: sqlite3.Connection) -> str | None:
         """Load the file; return why it cannot be used, or None."""
