@@ -23,9 +23,9 @@ from .progress import Progress, ProgressOption
 from .records import (
     RecordId,
     Row,
+    check_direction,
     check_distinct,
     check_new,
-    check_vectors,
     checked_id,
     checked_ids,
     checked_row,
@@ -383,7 +383,8 @@ class Collection:
 
     def _checked_together(self, rows: list[Row], replace: bool) -> list[Row]:
         """Refuse what a later batch would refuse, before the first is stored."""
-        check_vectors(rows, self.metric, 0)
+        for at, row in enumerate(rows):
+            check_direction(row, self.metric, f"records[{at}]")
         if not replace:
             check_distinct(rows)
             with self._store.reading() as connection:
@@ -415,7 +416,8 @@ class Collection:
             encoded = self._encoder.encode([row.text or "" for row in bare], where)
             for row, vector in zip(bare, encoded, strict=True):
                 row.vector = vector
-        check_vectors(rows, self.metric, first)
+        for at, row in enumerate(rows, first):
+            check_direction(row, self.metric, f"records[{at}]")
 
     def _catch_up_index(self, connection: Connection) -> None:
         if self._live.sequence != store.sequence_of(connection):
