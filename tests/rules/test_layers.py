@@ -22,7 +22,7 @@ ALLOWED = {
     "kernels/cpu": (rf"cstddef|cstdint|{INTRINSICS}", rf"{KERNEL_FACE}|(cpu/)?[a-z0-9_]+\.(inc|hpp)"),
     "kernels/cuda": (ENGINE_STANDARD.replace("|cuda", ""), rf"{KERNEL_FACE}|[a-z0-9_]+\.(cuh|hpp)"),
     "kernels": (ENGINE_STANDARD, r"(kernel_table|table_kernels|reference)\.hpp"),
-    "cpp/core": (ENGINE_STANDARD, r"core/\w+\.hpp"),
+    "cpp/core": (ENGINE_STANDARD, rf"core/\w+\.hpp|{KERNEL_FACE}"),
     "cpp/codec": (ENGINE_STANDARD, rf"(core|codec)/\w+\.hpp|{KERNEL_FACE}"),
     "cpp/index": (ENGINE_STANDARD, rf"(core|codec|index)/\w+\.hpp|{KERNEL_FACE}"),
     "cpp/table": (ENGINE_STANDARD, rf"(core|codec|table)/\w+\.hpp|{KERNEL_FACE}"),

@@ -150,6 +150,8 @@ def test_cpp_functions_are_small(path: Path) -> None:
     functions = list(cpp_functions(path.read_text()))
     long = [f"{f.name}: {f.lines} lines" for f in functions if f.lines > MAX_FUNCTION]
     wide = [f"{f.name}: {f.parameters} parameters" for f in functions if f.parameters > MAX_PARAMETERS]
+    if path.parent.name == "bind":  # a binding takes what its Python call takes
+        wide = []
     assert not long + wide
 
 
