@@ -19,7 +19,7 @@ from rich.table import Table
 
 from . import __version__
 from .errors import ArgumentError, Error
-from .inputs import Fields, matrix_dim, read_items
+from .inputs import Fields, read_items, vector_dim
 
 app = typer.Typer(
     name="semblance",
@@ -95,7 +95,7 @@ def index(
     for file in files:
         _check_input(file)
     begun = time.perf_counter()
-    dim = None if encoder or os.path.exists(db) else matrix_dim(files)
+    dim = None if encoder or os.path.exists(db) else vector_dim(files, fields)
     with Collection.open(db, encoder=encoder, dim=dim, indexed=tuple(indexed)) as collection:
         work = _Indexing(collection, fields, skip_bad)
         try:
@@ -131,7 +131,7 @@ class _Indexing:
         self.part = 0.0  # of all files, 0 to 1
 
     def run(self, files: list[str], batch: int) -> None:
-        columns = (
+        parts = (
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:3.0f}%"),

@@ -157,25 +157,21 @@ def _json_list(path: str, stream: IO[bytes]) -> Iterator[_Found]:
 
 def _csv(path: str, stream: IO[bytes]) -> Iterator[_Found]:
     csv.field_size_limit(MAX_LINE_BYTES)
-    text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
     delimiter = "\t" if path.removesuffix(".gz").lower().endswith(".tsv") else ","
-    rows = csv.reader(text, delimiter=delimiter, strict=True)
-    header: list[str] | None = None
-    while True:
+    with io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="") as text:
+        rows = csv.reader(text, delimiter=delimiter, strict=True)
         try:
-            row = next(rows, None)
-        except csv.Error as error:
-            raise FormatError(f"{path}:{rows.line_num}: expected CSV, got {error}") from error
-        if row is None:
-            return
-        if header is None:
-            header = row
+            header = next(rows, [])
             if len(set(header)) != len(header) or not all(header):
                 raise FormatError(f"{path}:1: expected a header of distinct column names, got {header}")
-        elif len(row) == len(header):
-            yield f"{path}:{rows.line_num}", _typed(header, row), None
-        elif row:
-            yield f"{path}:{rows.line_num}", None, f"expected {len(header)} columns, got {len(row)}"
+            for row in rows:
+                place = f"{path}:{rows.line_num}"
+                if len(row) == len(header):
+                    yield place, _typed(header, row), None
+                elif row:
+                    yield place, None, f"expected {len(header)} columns, got {len(row)}"
+        except csv.Error as error:
+            raise FormatError(f"{path}:{rows.line_num}: expected CSV, got {error}") from error
 
 
 def _typed(header: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
@@ -234,11 +230,12 @@ def _matrix(path: str) -> Iterator[Item]:
         yield Item(f"{path}: row {number}", {"id": number, "vector": np.array(row)}, None, number / len(matrix))
 
 
-def matrix_dim(paths: Sequence[str]) -> int | None:
-    """Return the dimensions d of the first NumPy matrix among the files, or None where there is none."""
+def vector_dim(paths: Sequence[str], fields: Fields) -> int | None:
+    """Return the dimensions d where the first record has a vector and no text, else None."""
     for path in paths:
-        if path.endswith(".npy"):
-            for item in read_items(path):
-                assert item.record is not None
-                return len(item.record["vector"])
+        for item in read_items(path):
+            record = item.record or {}
+            vector = record.get(fields.vector)
+            bare = isinstance(vector, list | np.ndarray) and not any(record.get(name) for name in fields.text)
+            return len(vector) or None if bare and vector is not None else None
     return None
