@@ -13,6 +13,8 @@ from .errors import ArgumentError, CapacityError, Error, FormatError, NotFoundEr
 if TYPE_CHECKING:
     from . import codecs as codecs
     from . import kernels as kernels
+    from .collection import Collection as Collection
+    from .collection import Hit as Hit
     from .ground_truth import exact as exact
     from .index import Index as Index
     from .results import Hits as Hits
@@ -26,6 +28,8 @@ __version__ = "0.1.0"
 # Where each public name lives; a module of this package where the value is None.
 _HOMES: dict[str, str | None] = {
     "Allowed": "searching",
+    "Collection": "collection",
+    "Hit": "collection",
     "Hits": "results",
     "Index": "index",
     "Ranges": "results",
@@ -40,8 +44,10 @@ __all__ = [
     "Allowed",
     "ArgumentError",
     "CapacityError",
+    "Collection",
     "Error",
     "FormatError",
+    "Hit",
     "Hits",
     "Index",
     "NotFoundError",

@@ -14,8 +14,9 @@ from twin import HashEncoder, TwinIndex
 from semblance.collection import Collection, live
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def twin_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the slow twin in place of the index, for tests that make it fail."""
     monkeypatch.setattr(live, "index_class", lambda: TwinIndex)
 
 

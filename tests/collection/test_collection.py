@@ -321,6 +321,7 @@ def test_an_index_file_that_cannot_be_used_is_rebuilt(
     assert caplog.text == ""
 
 
+@pytest.mark.usefixtures("twin_index")
 def test_an_index_file_that_is_behind_is_caught_up(
     open_db: Open, films: Films, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,6 +352,7 @@ def test_pruned_tombstones_are_made_up_for(open_db: Open, films: Films, tmp_path
     assert db.check()
 
 
+@pytest.mark.usefixtures("twin_index")
 def test_a_failing_index_changes_nothing(open_db: Open, films: Films, monkeypatch: pytest.MonkeyPatch) -> None:
     db = open_db()
     db.add(films[:3])

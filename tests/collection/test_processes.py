@@ -194,7 +194,8 @@ def test_closing_while_others_search(open_db: Open) -> None:
     assert all("got a closed one" in text for text in seen)
 
 
-def test_interrupt_after_commit_and_before_it(open_db: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("twin_index")
+def test_an_interrupt_before_the_commit_changes_nothing(open_db: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     db = open_db(dim=2)
     db.add({"id": 1, "vector": [1, 1]})
     upsert = TwinIndex.upsert

@@ -68,6 +68,9 @@ class TwinIndex:
             distances[:, : order.shape[1]] = np.take_along_axis(every, order, 1)
         return ids, distances
 
+    def compact(self) -> None:
+        self.rows = dict(self.rows)
+
     def stats(self) -> dict[str, Any]:
         return {"count": len(self)}
 

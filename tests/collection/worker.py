@@ -1,4 +1,4 @@
-"""What the test starts as another process: ``worker.py write|read|churn PATH ...`` with the twins injected."""
+"""What the test starts as another process: ``worker.py write|read|churn PATH ...``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import sys
 import time
 
 import numpy as np
-from twin import HashEncoder, TwinIndex
 
-from semblance.collection import Collection, live
+from semblance.collection import Collection
 
 
 def say(*words: object) -> None:
@@ -62,8 +61,6 @@ def churn(path: str, seconds: float, start: int) -> None:
 
 
 if __name__ == "__main__":
-    live.index_class = lambda: TwinIndex  # type: ignore[assignment]
-    assert HashEncoder
     command, path, *numbers = sys.argv[1:]
     if command == "write":
         write(path, int(numbers[0]), int(numbers[1]))

@@ -124,6 +124,13 @@ class Store:
                     connection.execute("ROLLBACK")
                 self._return_reader(connection)
 
+    def vacuum(self) -> None:
+        """Write the file anew without free pages, and empty the write-ahead log."""
+        with translated(self.path), self._write_lock:
+            connection = self._writing_connection()
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Close every connection; one that is in use is closed when it is returned."""
         with self._write_lock, self._pool_lock:
