@@ -75,7 +75,7 @@ def test_scores_follow_the_metric(open_db: Open, metric: str) -> None:
     db.add([{"id": "a", "vector": [3.0, 4.0]}, {"id": "b", "vector": [0.0, 1.0]}])
     scores = {hit.id: hit.score for hit in db.search([0.0, 2.0])}
     want = {"cosine": (0.8, 1.0), "ip": (8.0, 2.0), "l2": (-13.0, -1.0)}[metric]
-    np.testing.assert_allclose([scores["a"], scores["b"]], want, rtol=1e-6)
+    np.testing.assert_allclose([scores["a"], scores["b"]], want, rtol=1e-3)  # the index may rerank by f16
 
 
 def test_several_text_queries(open_db: Open, films: Films) -> None:

@@ -54,13 +54,14 @@ def test_kill_at_any_moment_loses_nothing_acknowledged(tmp_path: Path) -> None:
         first = max(present, default=-1) + 100
         process = start("write", path, first, 7)
         assert process.stdout is not None
-        line = process.stdout.readline()
-        time.sleep(chance.uniform(0, 0.04))
-        process.send_signal(signal.SIGKILL)
-        rest, errors = process.communicate()
-        assert errors == ""
-        lines = (line + rest).splitlines()
-        more = acknowledged_ids([line for line in lines if line])
+        assert process.stderr is not None
+        with process:
+            lines = [process.stdout.readline()]
+            time.sleep(chance.uniform(0, 0.04))
+            process.send_signal(signal.SIGKILL)
+            lines += process.stdout.read().splitlines()  # not communicate(): it forgets what readline has buffered
+            assert process.stderr.read() == ""
+        more = acknowledged_ids(lines)
         present, replaced, removed = present | more[0], replaced | more[1], removed | more[2]
         db = Collection.open(path)
         ids = set(db.ids())
