@@ -444,6 +444,23 @@ def test_removed_text_is_gone_from_the_files(open_db: Open, tmp_path: Path) -> N
     assert b"adamantium" not in content
 
 
+def test_replaced_rows_are_given_back(open_db: Open, tmp_path: Path) -> None:
+    db = open_db(dim=4)
+    rows = [{"id": n, "vector": [n, 1, 0, 0], "note": "adamantium"} for n in range(300)]
+    for _ in range(6):
+        db.upsert(rows)
+    assert db._live.index.stats()["rows"] == 1800
+    db.checkpoint()
+    assert db._live.index.stats()["rows"] == 300
+    db.remove(range(1, 300))
+    db.compact()
+    assert db._live.index.stats()["rows"] == 1
+    assert db.check()
+    db.close()
+    assert b"".join(file.read_bytes() for file in tmp_path.iterdir()).count(b"adamantium") == 1
+    assert len(open_db().search([0.0, 1.0, 0.0, 0.0])) == 1
+
+
 def test_stats_and_sizes(open_db: Open, films: Films) -> None:
     db = open_db(indexed=("year",))
     db.add(films)

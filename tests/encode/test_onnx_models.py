@@ -163,7 +163,9 @@ def _without_cuda() -> bool:
 
 @pytest.mark.skipif(not _without_cuda(), reason="this ONNX Runtime has CUDA")
 def test_cuda_that_is_not_there_is_an_error_with_the_line_to_run(tiny: Path) -> None:
-    with pytest.raises(sb.UnsupportedError, match=r"without CUDA \(pip uninstall -y onnxruntime; pip install 'semblance"):
+    with pytest.raises(
+        sb.UnsupportedError, match=r"without CUDA \(pip uninstall -y onnxruntime; pip install 'semblance"
+    ):
         sb.Encoder(tiny, device="cuda")
 
 

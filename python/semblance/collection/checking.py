@@ -57,7 +57,8 @@ def _check_vectors(connection: sqlite3.Connection, live: LiveIndex, keys: np.nda
 def _check_index(connection: sqlite3.Connection, live: LiveIndex, keys: np.ndarray) -> list[str]:
     held = np.sort(live.index.ids())
     if np.array_equal(held, keys):
-        return []
+        report = live.index.check()
+        return [] if report.ok else [f"index: {report}"]
     missing, extra = len(np.setdiff1d(keys, held)), len(np.setdiff1d(held, keys))
     return [f"index: expected the records' keys, got {missing} missing and {extra} too many"]
 

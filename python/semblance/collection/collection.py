@@ -33,7 +33,7 @@ from .store import Store
 
 _log = logging.getLogger("semblance.collection")
 
-_UNSAVED_CHANGES = 50_000  # at least so many changes before the index file is written on the way
+_UNSAVED_CHANGES = 100_000  # at least so many changes before the index file is written on the way
 
 
 class Collection(Queryable):
@@ -231,13 +231,18 @@ class Collection(Queryable):
             return len(existing)
 
     def checkpoint(self) -> None:
-        """Write the index file, so that the next opening has nothing to catch up. Cost: one write of the index."""
+        """Write the index file, so that the next opening has nothing to catch up.
+
+        Cost: one write of the index; a rebuild of it where removed and replaced rows outnumber the living ones.
+        """
         self._check_open()
         stamp = new_stamp()
         with self._store.writing() as connection:
             store.add_checkpoint(connection, stamp)
             connection.execute("COMMIT")
         with self._lock.shared():
+            if self._live.mostly_removed():
+                self._live.index.compact()
             self._live.save(stamp)
             sequence = self._live.saved_sequence
         with self._store.writing() as connection:
@@ -310,7 +315,7 @@ class Collection(Queryable):
             self._catch_up_index(connection)
             keys = store.put(connection, rows, vectors)
             self._commit(connection, keys, lambda: self._live.index.upsert(vectors, keys))
-        if self._live.sequence - self._live.saved_sequence > max(_UNSAVED_CHANGES, len(self._live.index) // 2):
+        if self._live.sequence - self._live.saved_sequence > max(_UNSAVED_CHANGES, len(self._live.index)):
             self._checkpoint_quietly()
         return count
 

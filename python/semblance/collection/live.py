@@ -15,6 +15,8 @@ from ..errors import Error
 from . import store
 from .schema import Settings
 
+_DEAD_ROWS = 1000
+
 _log = logging.getLogger("semblance.collection")
 
 
@@ -34,6 +36,7 @@ class VectorIndex(Protocol):
     def allow(self, ids: np.ndarray) -> Any: ...
     def search(self, queries: np.ndarray, k: int, *, ef: int | None, allowed: Any) -> tuple[np.ndarray, np.ndarray]: ...
     def compact(self) -> None: ...
+    def check(self) -> Any: ...
     def stats(self) -> dict[str, Any]: ...
     def save(self, path: str, metadata: dict[str, str] | None = None) -> None: ...
 
@@ -97,6 +100,12 @@ class LiveIndex:
         metadata = {"stamp": stamp, "sequence": str(self.sequence), "encoder": self.settings.encoder or ""}
         self.index.save(self.path, metadata=metadata)
         self.saved_sequence = self.sequence
+
+    def mostly_removed(self) -> bool:
+        """Return whether dead rows outnumber the living, so that a rebuild is worth its cost."""
+        stats = self.index.stats()
+        dead = int(stats["rows"]) - int(stats["live"])
+        return dead > max(_DEAD_ROWS, int(stats["live"]))
 
     def file_problem(self) -> str | None:
         """Load the file anew and return what is wrong with it, or None."""
