@@ -458,7 +458,7 @@ def test_replaced_rows_are_given_back(open_db: Open, tmp_path: Path) -> None:
     assert db.check()
     db.close()
     assert b"".join(file.read_bytes() for file in tmp_path.iterdir()).count(b"adamantium") == 1
-    assert len(open_db().search([0.0, 1.0, 0.0, 0.0])) == 1
+    assert len(open_db(dim=4).search([0.0, 1.0, 0.0, 0.0])) == 1
 
 
 def test_stats_and_sizes(open_db: Open, films: Films) -> None:
