@@ -233,6 +233,15 @@ class Collection(Queryable):
     def checkpoint(self) -> None:
         """Write the index file, so that the next opening has nothing to catch up.
 
+        Raises
+        ------
+        CapacityError
+            No room for the file; the old one stays, the records are safe.
+        ArgumentError
+            The folder cannot be written, or the collection is closed.
+
+        Notes
+        -----
         Cost: one write of the index; a rebuild of it where removed and replaced rows outnumber the living ones.
         """
         self._check_open()
@@ -252,6 +261,13 @@ class Collection(Queryable):
     def compact(self) -> None:
         """Give back the room of removed records, in memory and in the files; writers wait.
 
+        Raises
+        ------
+        CapacityError
+            No room for a second copy of the files; the old ones stay.
+
+        Notes
+        -----
         Cost: a rebuild of the index and one write of both files.
         """
         self._check_open()
@@ -261,7 +277,12 @@ class Collection(Queryable):
         self.checkpoint()
 
     def close(self) -> None:
-        """Write the index file if this object changed something, and close the files. Twice is once."""
+        """Write the index file if this object changed something, and close the files. Twice is once.
+
+        Notes
+        -----
+        An index file that cannot be written is a warning in the log, no error: the records are safe in SQLite.
+        """
         if self._closed:
             return
         if self._wrote and self._live.saved_sequence != self._live.sequence:

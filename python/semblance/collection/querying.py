@@ -148,7 +148,13 @@ class Queryable:
         return vectors[[place[keys[record_id]] for record_id in wanted]]
 
     def ids(self) -> list[RecordId]:
-        """Return all ids, in the order in which they were first added."""
+        """Return all ids.
+
+        Returns
+        -------
+        list of str or int
+            In the order in which they were first added.
+        """
         with self._store.reading() as connection:
             return [row[0] for row in connection.execute("SELECT id FROM records ORDER BY key")]
 
@@ -176,7 +182,14 @@ class Queryable:
         return tuple(self._settings.indexed)
 
     def stats(self) -> dict[str, Any]:
-        """Return counts, sizes in bytes, sequence numbers and the index's own statistics."""
+        """Return counts, sizes and states.
+
+        Returns
+        -------
+        dict
+            Records, settings, sequence numbers (of the database, the index in memory, the index file), bytes of the
+            files, and the index's own statistics.
+        """
         with self._store.reading() as connection:
             sequence = store.sequence_of(connection)
         files = {"database": self._store.path, "wal": self._store.path + "-wal", "index": self._live.path}
@@ -195,7 +208,17 @@ class Queryable:
             }
 
     def check(self) -> CheckReport:
-        """Compare database, words, vectors, index and index file with each other; cost: reads everything once."""
+        """Compare database, words, vectors, index and index file with each other.
+
+        Returns
+        -------
+        CheckReport
+            True where nothing disagrees; ``problems`` names what does.
+
+        Notes
+        -----
+        Cost: reads everything once.
+        """
         report: CheckReport = self._on_snapshot(lambda connection: check_collection(connection, self._live))
         return report
 
