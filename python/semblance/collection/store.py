@@ -139,6 +139,11 @@ class Store:
                 connection.close()
             self._readers, self._writer = [], None
 
+    def __del__(self) -> None:
+        for connection in (*getattr(self, "_readers", ()), getattr(self, "_writer", None)):
+            if connection is not None:
+                connection.close()
+
     def _check_open(self) -> None:
         if self._closed:
             raise ArgumentError(f"{self.path}: expected an open collection, got a closed one")
