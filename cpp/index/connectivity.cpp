@@ -28,7 +28,8 @@ void spread(const Graph& graph, std::uint32_t from, Bitset& seen) {
   }
 }
 
-// Links `node` from its nearest neighbour that is in reach, in the place of that one's last link where its list is full.
+// Links `node` from its nearest neighbour that is in reach, in the place of that one's last link where its list is
+// full.
 bool attach(Graph& graph, std::uint32_t node, const Bitset& seen) {
   std::vector<std::uint32_t> own(graph.degree(0)), list(graph.degree(0));
   own.resize(graph.neighbours(0, node, own.data()));

@@ -48,10 +48,12 @@ CheckReport VectorIndex::check() const {
     if (!rows->live.test(slot)) continue;
     ++live;
     if (rows->find(rows->id(slot)) != slot)
-      report.problems.push_back("ids: row " + std::to_string(slot) + " is not found by its id " + std::to_string(rows->id(slot)));
+      report.problems.push_back("ids: row " + std::to_string(slot) + " is not found by its id " +
+                                std::to_string(rows->id(slot)));
   }
   if (live != report.live || rows->map.size() != live)
-    report.problems.push_back("ids: " + std::to_string(live) + " live rows, " + std::to_string(rows->map.size()) + " ids");
+    report.problems.push_back("ids: " + std::to_string(live) + " live rows, " + std::to_string(rows->map.size()) +
+                              " ids");
   report.reachable = report.rows;
   if (!rows->graph) return report;
   std::vector<std::uint32_t> list(rows->graph->degree(0));

@@ -13,26 +13,26 @@ from .errors import ArgumentError, CapacityError, Error, FormatError, NotFoundEr
 if TYPE_CHECKING:
     from . import codecs as codecs
     from . import kernels as kernels
-    from .index import Allowed as Allowed
-    from .index import Hits as Hits
+    from .ground_truth import exact as exact
     from .index import Index as Index
-    from .index import Ranges as Ranges
-    from .index import Report as Report
-    from .index import TuneReport as TuneReport
-    from .index import exact as exact
+    from .results import Hits as Hits
+    from .results import Ranges as Ranges
+    from .results import Report as Report
+    from .results import TuneReport as TuneReport
+    from .searching import Allowed as Allowed
 
 __version__ = "0.1.0"
 
 # Where each public name lives; a module of this package where the value is None.
 _HOMES: dict[str, str | None] = {
-    "Allowed": "index",
-    "Hits": "index",
+    "Allowed": "searching",
+    "Hits": "results",
     "Index": "index",
-    "Ranges": "index",
-    "Report": "index",
-    "TuneReport": "index",
+    "Ranges": "results",
+    "Report": "results",
+    "TuneReport": "results",
     "codecs": None,
-    "exact": "index",
+    "exact": "ground_truth",
     "kernels": None,
 }
 

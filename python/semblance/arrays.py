@@ -81,6 +81,11 @@ def count(value: Any, name: str, least: int, most: int) -> int:
     return int(value)
 
 
+def thread_count(threads: Any) -> int:
+    """Return a number of threads: 0 = all cores, 1 = the calling thread only."""
+    return count(threads, "threads", 0, 1024)
+
+
 def progress_callback(progress: Progress, what: str) -> tuple[Callable[[int, int], object] | None, Callable[[], None]]:
     """Return (callback or None, close): a tqdm bar for True, the callable itself otherwise."""
     if progress is False or progress is None:
