@@ -44,9 +44,8 @@ def callables() -> Iterator[tuple[str, Callable[..., Any]]]:
                 function = unwrapped(member)
                 if inspect.isfunction(function) and not attribute.startswith("_") and function.__module__ != "typing":
                     yield f"{name}.{attribute}", function
-    kernels = getattr(sb, "kernels", None)
-    for name in getattr(kernels, "__all__", ()):
-        yield f"kernels.{name}", getattr(kernels, name)
+    for name in sb.kernels.__all__:
+        yield f"kernels.{name}", getattr(sb.kernels, name)
 
 
 def documented_parameters(function: Callable[..., Any]) -> list[str]:
