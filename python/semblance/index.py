@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from . import codecs, kernels, storage
+from . import codecs, storage
 from ._core import index as _native
 from .arrays import I64, Progress, as_array, count, describe, int_ids, progress_callback, thread_count
 from .errors import ArgumentError, FormatError
@@ -145,7 +145,7 @@ class Index(Searchable):
 
     def stats(self) -> dict[str, Any]:
         """Counts, bytes by part, degrees of the graph and the instruction set in use; costs one pass over the links."""
-        return {**self._native.stats(), **self._params, "ef": self.ef, "isa": kernels.active()}
+        return {**self._native.stats(), **self._params, "ef": self.ef}
 
     # -- changing it ---------------------------------------------------------------------------------------------------
 
