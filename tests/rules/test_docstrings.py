@@ -74,7 +74,8 @@ def faults(name: str, function: Callable[..., Any]) -> list[str]:
         found.append(f"{name}: Parameters lacks {missing}")
     returned = str(function.__annotations__.get("return", "None"))
     says_so = not parameters and doc.startswith("Return ")  # one sentence is enough for a plain answer
-    if returned not in ("None", "NoReturn") and not says_so and not re.search(r"^(Returns|Yields)\n-{3,}$", doc, re.MULTILINE):
+    has_section = re.search(r"^(Returns|Yields)\n-{3,}$", doc, re.MULTILINE)
+    if returned not in ("None", "NoReturn") and not says_so and not has_section:
         found.append(f"{name}: no Returns, though it returns {returned}")
     if parameters and not section(doc, "Raises").strip():
         found.append(f"{name}: no Raises")
