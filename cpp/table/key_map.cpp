@@ -42,9 +42,9 @@ void insert(std::span<KeyBucket> buckets, std::int64_t key, std::uint32_t row) {
     at = next_bucket(at, buckets.size());
   }
   if (buckets[at].rows[slot] != kNoRow)
-    throw ArgumentError(expected("keys", "every key once", "key " + std::to_string(key) + " in rows " +
-                                                               std::to_string(buckets[at].rows[slot]) + " and " +
-                                                               std::to_string(row)));
+    throw ArgumentError(expected("keys", "every key once",
+                                 "key " + std::to_string(key) + " in rows " + std::to_string(buckets[at].rows[slot]) +
+                                     " and " + std::to_string(row)));
   buckets[at].keys[slot] = key;
   buckets[at].rows[slot] = row;
 }

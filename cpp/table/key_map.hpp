@@ -1,4 +1,5 @@
-// 64-bit keys to row numbers in buckets of one cache line. The buckets are plain bytes: they are saved and mapped as is.
+// 64-bit keys to row numbers in buckets of one cache line. The buckets are plain bytes: they are saved and mapped as
+// is.
 #pragma once
 
 #include <cstddef>
@@ -12,8 +13,8 @@ namespace semblance {
 inline constexpr std::size_t kBucketKeys = 5;
 inline constexpr std::uint32_t kNoRow = 0xFFFFFFFFU;
 
-// Slots fill from the front; a free slot has row kNoRow. `passed` is not 0 where a key that belongs here had to go on to
-// the next bucket.
+// Slots fill from the front; a free slot has row kNoRow. `passed` is not 0 where a key that belongs here had to go on
+// to the next bucket.
 struct alignas(8) KeyBucket {
   std::int64_t keys[kBucketKeys];
   std::uint32_t rows[kBucketKeys];
