@@ -1,3 +1,5 @@
+#include <pybind11/stl.h>
+
 #include <algorithm>
 #include <optional>
 
@@ -28,11 +30,12 @@ const std::byte* rows_of(const py::array& rows, const char* name, const IndexPar
 }
 
 void check_rows(const std::byte* rows, std::size_t n, const IndexParams& params, const char* name) {
-  if (!is_binary(params.metric)) check_vectors(reinterpret_cast<const float*>(rows), n, params.dim, params.metric, name);
+  if (!is_binary(params.metric))
+    check_vectors(reinterpret_cast<const float*>(rows), n, params.dim, params.metric, name);
 }
 
-Ids add(BoundIndex& self, const py::array& rows, const std::optional<py::array>& ids, bool replace,
-        std::size_t threads, const py::object& progress) {
+Ids add(BoundIndex& self, const py::array& rows, const std::optional<py::array>& ids, bool replace, std::size_t threads,
+        const py::object& progress) {
   const std::byte* input = rows_of(rows, "vectors", self.index.params());
   const auto n = static_cast<std::size_t>(rows.shape(0));
   const std::int64_t* wanted = ids ? require_array<std::int64_t>(*ids, "ids", 1) : nullptr;
@@ -150,8 +153,8 @@ struct Frozen {
     const Graph::Parts parts = graph.parts();
     out["graph.links"] = view_of(parts.links, {n, static_cast<py::ssize_t>(graph.degree(0))}, rows);
     out["graph.levels"] = view_of(parts.levels, {n}, rows);
-    out["graph.upper"] = view_of(
-        parts.upper, {static_cast<py::ssize_t>(parts.blocks), static_cast<py::ssize_t>(graph.degree(1))}, rows);
+    out["graph.upper"] =
+        view_of(parts.upper, {static_cast<py::ssize_t>(parts.blocks), static_cast<py::ssize_t>(graph.degree(1))}, rows);
     out["graph.entry"] = py::array_t<std::uint32_t>(1, &parts.entry);
     return out;
   }
@@ -176,7 +179,8 @@ const T* tensor(const py::dict& tensors, const char* name, std::vector<std::size
     want += (i > 0 ? ", " : "") + std::to_string(shape[i]);
   }
   if (!fits)
-    throw FormatError(expected(name, std::string(py::str(py::dtype::of<T>())) + " of shape (" + want + ")", describe(array)));
+    throw FormatError(
+        expected(name, std::string(py::str(py::dtype::of<T>())) + " of shape (" + want + ")", describe(array)));
   return static_cast<const T*>(array.data());
 }
 
@@ -270,20 +274,22 @@ void register_index(py::module_& m) {
     allowed->ids.assign(values, values + ids.shape(0));
     return allowed;
   }));
-  py::class_<Frozen>(sub, "Frozen")
-      .def("tensors", &Frozen::tensors)
-      .def("release", [](Frozen& self) { self.lock = {}; });
+  py::class_<Frozen>(sub, "Frozen").def("tensors", &Frozen::tensors).def("release", [](Frozen& self) {
+    self.lock = {};
+  });
   py::class_<BoundIndex>(sub, "Index")
       .def(py::init(&make_index))
       .def("add", &add)
-      .def("remove", [](BoundIndex& self, const py::array& ids) {
-        const std::int64_t* wanted = require_array<std::int64_t>(ids, "ids", 1);
-        const auto n = static_cast<std::size_t>(ids.shape(0));
-        return without_gil([&] { return self.index.remove(wanted, n); });
-      })
-      .def("compact", [](BoundIndex& self, std::size_t threads, const py::object& progress) {
-        monitored(progress, [&](Monitor* monitor) { self.index.compact(threads, monitor); });
-      })
+      .def("remove",
+           [](BoundIndex& self, const py::array& ids) {
+             const std::int64_t* wanted = require_array<std::int64_t>(ids, "ids", 1);
+             const auto n = static_cast<std::size_t>(ids.shape(0));
+             return without_gil([&] { return self.index.remove(wanted, n); });
+           })
+      .def("compact",
+           [](BoundIndex& self, std::size_t threads, const py::object& progress) {
+             monitored(progress, [&](Monitor* monitor) { self.index.compact(threads, monitor); });
+           })
       .def("search", &search)
       .def("within", &within)
       .def("get", &get)

@@ -50,7 +50,8 @@ class Codec {
   std::size_t dim_;
 };
 
-// The codec of that name ("f32", "f16", "bf16", "i8", "b1") for a metric; ArgumentError where the two do not go together.
+// The codec of that name ("f32", "f16", "bf16", "i8", "b1") for a metric; ArgumentError where the two do not go
+// together.
 std::unique_ptr<Codec> make_codec(std::string_view name, std::size_t dim, Metric metric);
 
 // One factory a codec file; the registry lists them.

@@ -12,7 +12,9 @@ using kernels::RowFormat;
 class DenseCodec final : public Codec {
  public:
   DenseCodec(RowFormat format, std::string name, std::size_t dim, Metric metric)
-      : Codec(std::move(name), dim), format_(static_cast<std::size_t>(format)), score_(static_cast<std::size_t>(score_of(metric))) {}
+      : Codec(std::move(name), dim),
+        format_(static_cast<std::size_t>(format)),
+        score_(static_cast<std::size_t>(score_of(metric))) {}
 
   std::size_t input_bytes() const override { return dim() * sizeof(float); }
   std::size_t row_bytes() const override { return dim() * (is_f32() ? sizeof(float) : sizeof(std::uint16_t)); }

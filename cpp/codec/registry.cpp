@@ -20,7 +20,7 @@ std::unique_ptr<Codec> dense(std::string name, std::size_t dim, Metric metric) {
 }
 
 constexpr std::array kCodecs = {
-    Entry{"f32", false, dense<RowFormat::f32>}, Entry{"f16", false, dense<RowFormat::f16>},
+    Entry{"f32", false, dense<RowFormat::f32>},   Entry{"f16", false, dense<RowFormat::f16>},
     Entry{"bf16", false, dense<RowFormat::bf16>}, Entry{"i8", false, make_i8_codec},
     Entry{"b1", true, make_bits_codec},
 };
@@ -31,15 +31,20 @@ Metric parse_metric(std::string_view name) {
   constexpr std::array<std::string_view, 5> kNames = {"cosine", "ip", "l2", "hamming", "jaccard"};
   for (std::size_t i = 0; i < kNames.size(); ++i)
     if (kNames[i] == name) return static_cast<Metric>(i);
-  throw ArgumentError(expected("metric", "'cosine', 'ip', 'l2', 'hamming' or 'jaccard'", "'" + std::string(name) + "'"));
+  throw ArgumentError(
+      expected("metric", "'cosine', 'ip', 'l2', 'hamming' or 'jaccard'", "'" + std::string(name) + "'"));
 }
 
 kernels::Score score_of(Metric metric) {
   switch (metric) {
-    case Metric::l2: return kernels::Score::l2;
-    case Metric::hamming: return kernels::Score::hamming;
-    case Metric::jaccard: return kernels::Score::jaccard;
-    default: return kernels::Score::ip;
+    case Metric::l2:
+      return kernels::Score::l2;
+    case Metric::hamming:
+      return kernels::Score::hamming;
+    case Metric::jaccard:
+      return kernels::Score::jaccard;
+    default:
+      return kernels::Score::ip;
   }
 }
 

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kPage = 4096;
 constexpr std::size_t kHugePage = std::size_t{1} << 21;
-constexpr std::size_t kHugePagesFrom = 16 * kHugePage;    // below it, huge pages would mostly be air
+constexpr std::size_t kHugePagesFrom = 16 * kHugePage;     // below it, huge pages would mostly be air
 constexpr std::size_t kMaxReserve = std::size_t{1} << 38;  // 256 GiB of addresses an arena
 
 std::size_t round_up(std::size_t bytes, std::size_t to) { return (bytes + to - 1) / to * to; }

@@ -1,5 +1,5 @@
-// Atomic access to words that live in plain memory (arenas, mapped files). std::atomic_ref says the same, but is missing
-// from the standard libraries of still common macOS versions.
+// Atomic access to words that live in plain memory (arenas, mapped files). std::atomic_ref says the same, but is
+// missing from the standard libraries of still common macOS versions.
 #pragma once
 
 namespace semblance {

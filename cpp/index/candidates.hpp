@@ -1,4 +1,5 @@
-// The walk's pool: the closest nodes seen so far, sorted, each with a flag that says whether its neighbours were visited.
+// The walk's pool: the closest nodes seen so far, sorted, each with a flag that says whether its neighbours were
+// visited.
 #pragma once
 
 #include <algorithm>
@@ -28,7 +29,9 @@ class CandidatePool {
     size_ = next_ = 0;
   }
   std::size_t size() const { return size_; }
-  float worst() const { return size_ < capacity_ ? std::numeric_limits<float>::infinity() : entries_[size_ - 1].distance; }
+  float worst() const {
+    return size_ < capacity_ ? std::numeric_limits<float>::infinity() : entries_[size_ - 1].distance;
+  }
 
   // Keeps the candidate if it is among the closest; the caller offers each id once. NaN is never kept.
   void offer(float distance, std::uint32_t id) {

@@ -21,15 +21,16 @@ class BlockScorer {
     if (binary_) codec_ = make_codec("b1", p.dim, p.metric);
     row_bytes_ = binary_ ? p.dim / 8 : p.dim * sizeof(float);
   }
-  void operator()(const std::byte* queries, std::size_t n_queries, std::size_t first, std::size_t n_rows, float* out) const {
+  void operator()(const std::byte* queries, std::size_t n_queries, std::size_t first, std::size_t n_rows,
+                  float* out) const {
     const std::byte* rows = p_.rows + first * row_bytes_;
     if (binary_) {
       for (std::size_t q = 0; q < n_queries; ++q)
         codec_->scorer()({queries + q * row_bytes_}, {rows, row_bytes_, p_.dim}, nullptr, n_rows, out + q * n_rows);
       return;
     }
-    require_table().score_tile[p_.metric == Metric::l2 ? 1 : 0](reinterpret_cast<const float*>(queries), n_queries,
-                                                                reinterpret_cast<const float*>(rows), n_rows, p_.dim, out);
+    require_table().score_tile[p_.metric == Metric::l2 ? 1 : 0](
+        reinterpret_cast<const float*>(queries), n_queries, reinterpret_cast<const float*>(rows), n_rows, p_.dim, out);
   }
   std::size_t row_bytes() const { return row_bytes_; }
 
@@ -54,7 +55,8 @@ void search_exactly(const ExactProblem& p, Monitor* monitor) {
   // Cosine divides scores by the rows' lengths instead of copying the rows; the queries are few and are normalised.
   std::vector<float> inverse(cosine ? p.n_rows : 0);
   const auto lengths = [&](std::size_t begin, std::size_t end, std::size_t) {
-    for (std::size_t i = begin; i < end; ++i) inverse[i] = length(reinterpret_cast<const float*>(p.rows) + i * p.dim, p.dim);
+    for (std::size_t i = begin; i < end; ++i)
+      inverse[i] = length(reinterpret_cast<const float*>(p.rows) + i * p.dim, p.dim);
   };
   if (cosine) parallel_for(p.n_rows, p.threads, 1024, lengths, monitor);
   const auto body = [&](std::size_t begin, std::size_t end, std::size_t) {
@@ -81,8 +83,9 @@ void search_exactly(const ExactProblem& p, Monitor* monitor) {
       for (std::size_t i = 0; i < p.k; ++i) {
         const bool has = i < found.size();
         p.ids[q * p.k + i] = has ? std::int64_t{found[i].id} : -1;
-        const float distance = !has ? std::numeric_limits<float>::infinity()
-                                    : one_minus ? 1.0F + found[i].distance : found[i].distance;
+        const float distance = !has        ? std::numeric_limits<float>::infinity()
+                               : one_minus ? 1.0F + found[i].distance
+                                           : found[i].distance;
         p.distances[q * p.k + i] = cosine ? std::max(0.0F, distance) : distance;
       }
     }

@@ -16,7 +16,9 @@ struct Filter {
   const Bitset* allowed;  // null = all
 
   bool test(std::uint32_t node) const { return (allowed == nullptr || allowed->test(node)) && live->test(node); }
-  std::uint64_t word(std::size_t w) const { return live->word(w) & (allowed == nullptr ? ~std::uint64_t{0} : allowed->word(w)); }
+  std::uint64_t word(std::size_t w) const {
+    return live->word(w) & (allowed == nullptr ? ~std::uint64_t{0} : allowed->word(w));
+  }
 };
 
 // Allowed rows as bits, and how many there were when they were made.

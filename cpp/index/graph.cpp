@@ -20,11 +20,16 @@ constexpr std::size_t kWord = sizeof(std::uint32_t);
 }  // namespace
 
 Graph::Graph(std::size_t degree, std::uint64_t seed)
-    : degree_(degree), upper_degree_(std::max<std::size_t>(degree / 2, 1)), seed_(seed), links_(kWord), upper_(kWord),
-      upper_start_(kWord), levels_(1) {}
+    : degree_(degree),
+      upper_degree_(std::max<std::size_t>(degree / 2, 1)),
+      seed_(seed),
+      links_(kWord),
+      upper_(kWord),
+      upper_start_(kWord),
+      levels_(1) {}
 
-// Malkov, Yashunin: "Efficient and robust approximate nearest neighbor search using HNSW graphs" (TPAMI 2020), section 4.1:
-// an exponential distribution with mean 1 / ln(upper degree).
+// Malkov, Yashunin: "Efficient and robust approximate nearest neighbor search using HNSW graphs" (TPAMI 2020),
+// section 4.1: an exponential distribution with mean 1 / ln(upper degree).
 std::uint8_t Graph::draw_level(std::size_t node) const {
   const double scale = 1.0 / std::log(static_cast<double>(std::max<std::size_t>(upper_degree_, 2)));
   const double level = -std::log(uniform(seed_, node)) * scale;
@@ -101,8 +106,6 @@ void Graph::borrow(const Parts& parts) {
   entry_ = parts.nodes > 0 ? parts.entry : kNoSlot;
 }
 
-std::size_t Graph::bytes() const {
-  return size_ * (degree_ * kWord + 1 + kWord) + blocks_ * upper_degree_ * kWord;
-}
+std::size_t Graph::bytes() const { return size_ * (degree_ * kWord + 1 + kWord) + blocks_ * upper_degree_ * kWord; }
 
 }  // namespace semblance

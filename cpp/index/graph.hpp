@@ -47,9 +47,9 @@ class Graph {
 
   // The parts as they are written to a file, and the same parts served from somebody else's memory.
   struct Parts {
-    const std::uint32_t* links;   // (nodes, degree)
-    const std::uint8_t* levels;   // (nodes,)
-    const std::uint32_t* upper;   // (blocks, upper degree), blocks in node order, level 1 first
+    const std::uint32_t* links;  // (nodes, degree)
+    const std::uint8_t* levels;  // (nodes,)
+    const std::uint32_t* upper;  // (blocks, upper degree), blocks in node order, level 1 first
     std::size_t nodes, blocks;
     std::uint32_t entry;
   };

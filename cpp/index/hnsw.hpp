@@ -39,15 +39,21 @@ Neighbour descend(const Graph& graph, const Scorer& scorer, std::size_t level, W
 void search_level(const Graph& graph, const Scorer& scorer, Neighbour start, std::size_t level, std::size_t ef,
                   WalkScratch& scratch);
 
-// Best-first search on the base level that keeps only nodes that pass `filter`, walking through the others; the closest `ef`
-// of them are left in scratch.best. Gives up and returns false once it scored more than `budget` nodes: then a scan
-// of those nodes is the cheaper way.
+// Best-first search on the base level that keeps only nodes that pass `filter`, walking through the others; the closest
+// `ef` of them are left in scratch.best. Gives up and returns false once it scored more than `budget` nodes: then a
+// scan of those nodes is the cheaper way.
 bool search_allowed(const Graph& graph, const Scorer& scorer, Neighbour start, const Filter& filter, std::size_t ef,
                     std::size_t budget, WalkScratch& scratch);
 
 // All nodes that are linked to the pool's nodes through nodes within `radius`; appended to scratch.frontier with the
 // pool's own. The pool must come from search_level on the base level.
 void expand_within(const Graph& graph, const Scorer& scorer, float radius, WalkScratch& scratch);
+
+// Marks what a walk from the entry can come to, over all levels.
+Bitset reachable(const Graph& graph);
+
+// Gives nodes that no walk comes to a link from one of their own neighbours. Returns how many stay out of reach.
+std::size_t attach_unreachable(Graph& graph);
 
 // Rows as queries: how the builder asks for distances between stored rows.
 class RowScorers {
@@ -64,9 +70,9 @@ struct BuildOptions {
   std::size_t threads;
 };
 
-// Links the nodes [first, last), which the graph has room for and whose rows are stored. Rounds of fixed size search the
-// graph as it stood and merge their edges sorted, so the result is the same at any thread count.
-// Subramanya et al., ParlayANN (PPoPP 2024). Throws what the monitor throws; the nodes of finished rounds stay linked.
+// Links the nodes [first, last), which the graph has room for and whose rows are stored. Rounds of fixed size search
+// the graph as it stood and merge their edges sorted, so the result is the same at any thread count. Subramanya et al.,
+// ParlayANN (PPoPP 2024). Throws what the monitor throws; the nodes of finished rounds stay linked.
 void link_nodes(Graph& graph, RowScorers& rows, std::size_t first, std::size_t last, const BuildOptions& options,
                 Monitor* monitor);
 

@@ -8,7 +8,7 @@ namespace semblance {
 namespace {
 
 constexpr std::size_t kSearchGrain = 4, kMergeGrain = 16;
-constexpr std::size_t kPruneBlock = 8;   // kept neighbours a candidate is scored against at a time
+constexpr std::size_t kPruneBlock = 8;  // kept neighbours a candidate is scored against at a time
 constexpr std::size_t kLeastRound = 16;
 
 // An edge to be merged into the list of `to`.
@@ -25,8 +25,7 @@ struct Edge {
 class Builder {
  public:
   Builder(Graph& graph, RowScorers& rows, const BuildOptions& options, Monitor* monitor)
-      : graph_(graph), rows_(rows), options_(options), monitor_(monitor),
-        workers_(resolve_threads(options.threads)) {}
+      : graph_(graph), rows_(rows), options_(options), monitor_(monitor), workers_(resolve_threads(options.threads)) {}
 
   void link(std::size_t first, std::size_t last) {
     if (first == last) return;
@@ -41,6 +40,8 @@ class Builder {
       run_round(at, at + round);
       at += round;
     }
+    // One pass over the graph is little beside linking a large part of it, and much beside adding a few rows.
+    if ((last - first) * 8 >= last) attach_unreachable(graph_);
   }
 
  private:
@@ -56,7 +57,9 @@ class Builder {
   class RoundMonitor : public Monitor {
    public:
     explicit RoundMonitor(const Builder& builder) : builder_(builder) {}
-    bool poll(std::size_t done, std::size_t) override { return builder_.monitor_->poll(builder_.done_ + done, builder_.total_); }
+    bool poll(std::size_t done, std::size_t) override {
+      return builder_.monitor_->poll(builder_.done_ + done, builder_.total_);
+    }
 
    private:
     const Builder& builder_;

@@ -1,4 +1,5 @@
-// From a caller's 64-bit id to its slot: open addressing over slots alone, the ids being compared where the rows keep them.
+// From a caller's 64-bit id to its slot: open addressing over slots alone, the ids being compared where the rows keep
+// them.
 #pragma once
 
 #include <cstddef>

@@ -25,7 +25,8 @@ double squared_norm(const float* row, std::size_t dim) {
   const std::string where = std::string(what) + "[" + std::to_string(i) + "]";
   for (std::size_t j = 0; j < dim; ++j)
     if (!std::isfinite(row[j]))
-      throw ArgumentError(expected(where, "finite values", std::to_string(row[j]) + " at position " + std::to_string(j)));
+      throw ArgumentError(
+          expected(where, "finite values", std::to_string(row[j]) + " at position " + std::to_string(j)));
   if (norm == 0) throw ArgumentError(expected(where, "a vector with a direction (metric 'cosine')", "a zero vector"));
   throw ArgumentError(expected(where, "a squared norm below 8e37", std::to_string(norm)));
 }

@@ -14,7 +14,9 @@ struct Scorer {
   kernels::ScoreRows score = nullptr;
 
   // Smaller is closer. `ids` null means rows 0..count-1.
-  void operator()(const std::uint32_t* ids, std::size_t count, float* out) const { score(query, rows, ids, count, out); }
+  void operator()(const std::uint32_t* ids, std::size_t count, float* out) const {
+    score(query, rows, ids, count, out);
+  }
   float operator()(std::uint32_t id) const {
     float out;
     score(query, rows, &id, 1, &out);

@@ -67,8 +67,7 @@ void VectorIndex::encode(RowSet& rows, const std::byte* input, std::size_t first
   parallel_for(n, threads, kEncodeGrain, body, monitor);
 }
 
-void VectorIndex::link(RowSet& rows, std::size_t first, std::size_t last, std::size_t threads,
-                       Monitor* monitor) const {
+void VectorIndex::link(RowSet& rows, std::size_t first, std::size_t last, std::size_t threads, Monitor* monitor) const {
   if (!rows.graph) return;
   CodeScorers scorers(rows.codes, resolve_threads(threads));
   // Inner products are no distances that a factor could stretch: they are compared as they are.
@@ -94,7 +93,8 @@ void VectorIndex::add(const std::byte* input, const std::int64_t* ids, std::size
   rows->grow(first + n);
   encode(*rows, input, first, n, threads, monitor);
   for (std::size_t i = 0; i < n; ++i)
-    *rows->ids.as<std::int64_t>(first + i) = given[i] = ids != nullptr ? ids[i] : next_id_ + static_cast<std::int64_t>(i);
+    *rows->ids.as<std::int64_t>(first + i) = given[i] =
+        ids != nullptr ? ids[i] : next_id_ + static_cast<std::int64_t>(i);
   rows->count.store(first + n);
   link(*rows, first, first + n, threads, monitor);
   publish(*rows, first, n);
@@ -151,7 +151,8 @@ void VectorIndex::compact(std::size_t threads, Monitor* monitor) {
   for (std::uint32_t from = 0; from < old->count.load(); ++from) {
     if (!old->live.test(from)) continue;
     std::memcpy(fresh->codes.arena.row(slot), old->codes.arena.row(from), fresh->codes.arena.row_bytes());
-    if (old->fine) std::memcpy(fresh->fine->arena.row(slot), old->fine->arena.row(from), fresh->fine->arena.row_bytes());
+    if (old->fine)
+      std::memcpy(fresh->fine->arena.row(slot), old->fine->arena.row(from), fresh->fine->arena.row_bytes());
     *fresh->ids.as<std::int64_t>(slot) = old->id(from);
     fresh->live.set(slot);
     fresh->map.put(old->id(from), static_cast<std::uint32_t>(slot));

@@ -1,6 +1,7 @@
 // The index as callers see it: rows, ids, a graph or none, and searches that run while one writer at a time changes it.
 //
-// Readers take no lock that a writer holds: they pin the current RowSet and walk it. Writers are serialised by one mutex.
+// Readers take no lock that a writer holds: they pin the current RowSet and walk it. Writers are serialised by one
+// mutex.
 #pragma once
 
 #include <atomic>
@@ -113,8 +114,8 @@ class VectorIndex {
 
   const IndexParams params_;
   Pinned<RowSet> rows_;
-  mutable std::mutex write_mutex_;        // writers
-  mutable std::shared_mutex map_mutex_;   // the id map: writers exclusively for moments, look-ups shared
+  mutable std::mutex write_mutex_;       // writers
+  mutable std::shared_mutex map_mutex_;  // the id map: writers exclusively for moments, look-ups shared
   std::int64_t next_id_ = 0;
   std::atomic<std::uint64_t> version_{1};  // counts changes of which id has which slot
   mutable std::mutex scratch_mutex_;

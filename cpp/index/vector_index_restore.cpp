@@ -37,30 +37,6 @@ void VectorIndex::restore(const Parts& parts) {
   rows_.swap(std::move(rows));
 }
 
-namespace {
-
-// How many nodes a walk from the entry can come to.
-std::size_t count_reachable(const Graph& graph, std::size_t n) {
-  if (graph.entry() == kNoSlot) return 0;
-  Bitset seen(n);
-  std::vector<std::uint32_t> queue{graph.entry()};
-  std::vector<std::uint32_t> list(std::max(graph.degree(0), graph.degree(1)));
-  seen.set(graph.entry());
-  for (std::size_t at = 0; at < queue.size(); ++at) {
-    for (std::size_t level = 0; level <= graph.level(queue[at]); ++level) {
-      const std::size_t count = graph.neighbours(level, queue[at], list.data());
-      for (std::size_t i = 0; i < count; ++i) {
-        if (list[i] >= n || seen.test(list[i])) continue;
-        seen.set(list[i]);
-        queue.push_back(list[i]);
-      }
-    }
-  }
-  return queue.size();
-}
-
-}  // namespace
-
 CheckReport VectorIndex::check() const {
   const std::unique_lock frozen = freeze();
   const std::shared_ptr<const RowSet> rows = this->rows();
@@ -72,10 +48,12 @@ CheckReport VectorIndex::check() const {
     if (!rows->live.test(slot)) continue;
     ++live;
     if (rows->find(rows->id(slot)) != slot)
-      report.problems.push_back("ids: row " + std::to_string(slot) + " is not found by its id " + std::to_string(rows->id(slot)));
+      report.problems.push_back("ids: row " + std::to_string(slot) + " is not found by its id " +
+                                std::to_string(rows->id(slot)));
   }
   if (live != report.live || rows->map.size() != live)
-    report.problems.push_back("ids: " + std::to_string(live) + " live rows, " + std::to_string(rows->map.size()) + " ids");
+    report.problems.push_back("ids: " + std::to_string(live) + " live rows, " + std::to_string(rows->map.size()) +
+                              " ids");
   report.reachable = report.rows;
   if (!rows->graph) return report;
   std::vector<std::uint32_t> list(rows->graph->degree(0));
@@ -87,7 +65,7 @@ CheckReport VectorIndex::check() const {
         (count > 0 && list[count - 1] >= report.rows))
       report.problems.push_back("graph.links: the list of row " + std::to_string(node) + " is not a set of other rows");
   }
-  report.reachable = count_reachable(*rows->graph, report.rows);
+  report.reachable = reachable(*rows->graph).count();
   return report;
 }
 

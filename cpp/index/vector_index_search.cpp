@@ -64,10 +64,14 @@ void keep_first_of_each_id(const RowSet& rows, std::vector<Neighbour>& found) {
 
 float VectorIndex::to_distance(float score) const {
   switch (params_.metric) {
-    case Metric::cosine: return std::max(0.0F, 1.0F + score);
-    case Metric::ip: return 1.0F + score;
-    case Metric::l2: return std::max(0.0F, score);
-    default: return score;
+    case Metric::cosine:
+      return std::max(0.0F, 1.0F + score);
+    case Metric::ip:
+      return 1.0F + score;
+    case Metric::l2:
+      return std::max(0.0F, score);
+    default:
+      return score;
   }
 }
 
@@ -167,9 +171,11 @@ void VectorIndex::search_one(const std::byte* query, const RowSet& rows, const S
   rerank(rows, scratch);
 }
 
-// Every row against every query on the finest codes: blocks of rows outside, so that a block serves all queries from cache.
-void VectorIndex::search_exact(const std::byte* queries, std::size_t n, const RowSet& rows, const SearchOptions& options,
-                               const SlotSet* allowed, std::int64_t* ids, float* distances) const {
+// Every row against every query on the finest codes: blocks of rows outside, so that a block serves all queries from
+// cache.
+void VectorIndex::search_exact(const std::byte* queries, std::size_t n, const RowSet& rows,
+                               const SearchOptions& options, const SlotSet* allowed, std::int64_t* ids,
+                               float* distances) const {
   const CodeRows& finest = rows.finest();
   const Filter filter{&rows.live, allowed == nullptr ? nullptr : &allowed->bits};
   std::vector<PreparedQuery> prepared(n);
@@ -270,8 +276,8 @@ RangeResult VectorIndex::within(const std::byte* queries, std::size_t n, float r
 
 // Leaves in scratch.found every row that passes the filter and scores within the limit (a little beyond it where finer
 // codes will decide).
-void VectorIndex::collect_within(const RowSet& rows, const Scorer& scorer, const Filter& filter, float limit, bool exact,
-                                 std::size_t ef, IndexSearchScratch& scratch) const {
+void VectorIndex::collect_within(const RowSet& rows, const Scorer& scorer, const Filter& filter, float limit,
+                                 bool exact, std::size_t ef, IndexSearchScratch& scratch) const {
   std::vector<Neighbour>& found = scratch.found;
   found.clear();
   const std::size_t n = rows.count.load();

@@ -1,4 +1,5 @@
-// Which nodes a walk has seen: a bitset whose touched words are cleared afterwards, so that a search costs what it visits.
+// Which nodes a walk has seen: a bitset whose touched words are cleared afterwards, so that a search costs what it
+// visits.
 #pragma once
 
 #include <cstddef>
