@@ -13,6 +13,7 @@ from .errors import ArgumentError, CapacityError, Error, FormatError, NotFoundEr
 if TYPE_CHECKING:
     from . import codecs as codecs
     from . import kernels as kernels
+    from . import tables as tables
     from .ground_truth import exact as exact
     from .index import Index as Index
     from .results import Hits as Hits
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
     from .results import Report as Report
     from .results import TuneReport as TuneReport
     from .searching import Allowed as Allowed
+    from .tables import EmbeddingTable as EmbeddingTable
 
 __version__ = "0.1.0"
 
 # Where each public name lives; a module of this package where the value is None.
 _HOMES: dict[str, str | None] = {
     "Allowed": "searching",
+    "EmbeddingTable": "tables",
     "Hits": "results",
     "Index": "index",
     "Ranges": "results",
@@ -34,12 +37,14 @@ _HOMES: dict[str, str | None] = {
     "codecs": None,
     "exact": "ground_truth",
     "kernels": None,
+    "tables": None,
 }
 
 __all__ = [
     "Allowed",
     "ArgumentError",
     "CapacityError",
+    "EmbeddingTable",
     "Error",
     "FormatError",
     "Hits",
@@ -52,6 +57,7 @@ __all__ = [
     "codecs",
     "exact",
     "kernels",
+    "tables",
 ]
 
 
