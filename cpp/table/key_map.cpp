@@ -84,6 +84,10 @@ void build_key_map(std::span<const std::int64_t> keys, std::span<KeyBucket> buck
       monitor);
 }
 
+void prefetch_buckets(std::span<const KeyBucket> buckets, const std::int64_t* keys, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) __builtin_prefetch(&buckets[home_bucket(keys[i], buckets.size())]);
+}
+
 void find_rows(std::span<const KeyBucket> buckets, const std::int64_t* keys, std::size_t count, std::uint32_t* rows) {
   std::size_t home[kKeysAhead];
   for (std::size_t first = 0; first < count; first += kKeysAhead) {

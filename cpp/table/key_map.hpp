@@ -31,4 +31,7 @@ void build_key_map(std::span<const std::int64_t> keys, std::span<KeyBucket> buck
 // rows[i] = the row of keys[i], or kNoRow. Reads nothing outside the buckets, whatever they hold.
 void find_rows(std::span<const KeyBucket> buckets, const std::int64_t* keys, std::size_t count, std::uint32_t* rows);
 
+// Asks memory for the buckets where a search for the keys begins.
+void prefetch_buckets(std::span<const KeyBucket> buckets, const std::int64_t* keys, std::size_t count);
+
 }  // namespace semblance

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .results import TuneReport as TuneReport
     from .searching import Allowed as Allowed
     from .tables import EmbeddingTable as EmbeddingTable
+    from .tables import TableGroup as TableGroup
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 _HOMES: dict[str, str | None] = {
     "Allowed": "searching",
     "EmbeddingTable": "tables",
+    "TableGroup": "tables",
     "Hits": "results",
     "Index": "index",
     "Ranges": "results",
@@ -52,6 +54,7 @@ __all__ = [
     "NotFoundError",
     "Ranges",
     "Report",
+    "TableGroup",
     "TuneReport",
     "UnsupportedError",
     "codecs",
