@@ -77,7 +77,6 @@ void EmbeddingTable::resolve(const std::int64_t* keys, std::size_t count, RowPoi
       rows[i] = kernels::padding_row();
     }
   }
-  looked_up_.fetch_add(count, std::memory_order_relaxed);
   if (unknown > 0) unknown_.fetch_add(unknown, std::memory_order_relaxed);
 }
 
@@ -131,6 +130,7 @@ void EmbeddingTable::lookup_range(std::span<const std::int64_t> keys, OutputRows
 
 void EmbeddingTable::lookup(std::span<const std::int64_t> keys, OutputRows out, std::size_t threads,
                             Monitor* monitor) const {
+  count(keys.size());
   parallel_for(
       keys.size(), threads, grain(keys.size(), keys.size()),
       [&](std::size_t begin, std::size_t end, std::size_t) {
@@ -143,6 +143,7 @@ void EmbeddingTable::score(const float* query, std::span<const std::int64_t> key
                            Monitor* monitor) const {
   const auto score_rows = kernels_.score[static_cast<std::size_t>(parts_.format)];
   const float sum = query_sum(query, parts_.dim);
+  count(keys.size());
   parallel_for(
       keys.size(), threads, grain(keys.size(), keys.size()),
       [&](std::size_t begin, std::size_t end, std::size_t) {

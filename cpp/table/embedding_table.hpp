@@ -72,7 +72,8 @@ class EmbeddingTable {
   void score(const float* query, std::span<const std::int64_t> keys, float* out, std::size_t threads,
              Monitor* monitor) const;
 
-  // One thread's share, for callers that split the work themselves: bags [begin, end) or keys.
+  // One thread's share, for callers that split the work themselves: bags [begin, end) or keys. They `count` the keys.
+  void count(std::size_t keys) const { looked_up_.fetch_add(keys, std::memory_order_relaxed); }
   void lookup_range(std::span<const std::int64_t> keys, OutputRows out) const;
   void pool_range(const BagValues& values, std::size_t begin, std::size_t end, OutputRows out) const;
 
@@ -86,7 +87,7 @@ class EmbeddingTable {
   std::size_t locate_dense(const std::int64_t* keys, std::size_t count, RowPointer* rows) const;
   std::size_t locate_keyed(const std::int64_t* keys, std::size_t count, RowPointer* rows) const;
   std::size_t overlay(const std::int64_t* keys, std::size_t count, RowPointer* rows, std::size_t unknown) const;
-  // As `locate`, and padding becomes no row at all; counts.
+  // As `locate`, and padding becomes no row at all; counts unknown keys.
   void resolve(const std::int64_t* keys, std::size_t count, RowPointer* rows) const;
   void pool_long_bag(const BagValues& values, std::size_t bag, OutputRows out) const;
   void finish_bags(const BagValues& values, std::size_t begin, std::size_t end, OutputRows out) const;

@@ -7,7 +7,11 @@ namespace semblance {
 namespace {
 
 constexpr std::size_t kFieldsAhead = 8;
-constexpr std::size_t kTaskBytes = 128 * 1024;  // of row memory: what is worth handing to another thread
+// Output that stays in the first-level cache. Neighbouring fields share lines (an output row need not be aligned): a
+// line that was evicted between its two writes costs several times the look-up.
+constexpr std::size_t kBlockBytes = 16 * 1024;
+constexpr std::size_t kSmallOutput = 256 * 1024;  // stays in the second-level cache as a whole
+constexpr std::size_t kTaskBytes = 128 * 1024;    // of row memory: what is worth handing to another thread
 
 struct Task {
   std::size_t field, begin, end;  // examples
@@ -17,14 +21,16 @@ std::size_t field_bytes(const GroupField& field) {
   return field.keys.size() * (field.table->row_bytes() + sizeof(std::int64_t));
 }
 
-std::vector<Task> split(std::span<const GroupField> fields, std::size_t batch) {
+// Blocks of examples outside, fields inside: a block's output stays in the cache until all its fields are written.
+std::vector<Task> split(std::size_t fields, std::size_t batch, std::size_t bytes, std::size_t width) {
+  const std::size_t output_bytes = batch * width * sizeof(float);
+  const std::size_t cached = output_bytes <= kSmallOutput ? batch : kBlockBytes / (width * sizeof(float));
+  const std::size_t enough = batch * fields * kTaskBytes / std::max<std::size_t>(bytes, 1);
+  const std::size_t block = std::clamp<std::size_t>(std::min(cached, enough), 1, batch);
   std::vector<Task> tasks;
-  tasks.reserve(fields.size());
-  for (std::size_t f = 0; f < fields.size(); ++f) {
-    const std::size_t pieces =
-        std::clamp<std::size_t>(field_bytes(fields[f]) / kTaskBytes, 1, std::max<std::size_t>(batch, 1));
-    for (std::size_t p = 0; p < pieces; ++p) tasks.push_back({f, batch * p / pieces, batch * (p + 1) / pieces});
-  }
+  tasks.reserve(fields * ((batch + block - 1) / block));
+  for (std::size_t begin = 0; begin < batch; begin += block)
+    for (std::size_t f = 0; f < fields; ++f) tasks.push_back({f, begin, std::min(batch, begin + block)});
   return tasks;
 }
 
@@ -61,8 +67,11 @@ void lookup_group(std::span<const GroupField> fields, std::size_t batch, OutputR
                   Monitor* monitor) {
   if (batch == 0) return;
   std::size_t bytes = 0;
-  for (const GroupField& field : fields) bytes += field_bytes(field);
-  const std::vector<Task> tasks = split(fields, batch);
+  for (const GroupField& field : fields) {
+    bytes += field_bytes(field);
+    field.table->count(field.keys.size());
+  }
+  const std::vector<Task> tasks = split(fields.size(), batch, bytes, out.stride);
   if (threads == 1 || bytes < 2 * kTaskBytes) return run_tasks(fields, tasks, out);
   const std::size_t grain = std::max<std::size_t>(1, tasks.size() * kTaskBytes / bytes);
   parallel_for(

@@ -64,7 +64,7 @@ def test_a_block_that_raises_changes_nothing():
         fail()
     assert built.generation == 0
     assert built.lookup("a").tolist() == [0, 0]
-    with built.writer() as writer:
+    with built.writer():
         pass
     assert built.generation == 0
 
