@@ -8,7 +8,7 @@ namespace semblance {
 namespace {
 
 constexpr std::size_t kSearchGrain = 4, kMergeGrain = 16;
-constexpr std::size_t kPruneBlock = 8;  // kept neighbours a candidate is scored against at a time
+constexpr std::size_t kCandidatesALink = 4;  // the closest so many a link are enough to choose from
 constexpr std::size_t kLeastRound = 16;
 
 // An edge to be merged into the list of `to`.
@@ -122,30 +122,35 @@ class Builder {
   }
 
   // own.candidates (sorted) -> own.kept: a candidate stays unless a kept one is closer to it than the node is, by the
-  // factor alpha (HNSW's heuristic, its algorithm 4; alpha as in Subramanya et al., DiskANN, NeurIPS 2019).
+  // factor alpha (HNSW's heuristic, its algorithm 4; alpha as in Subramanya et al., DiskANN, NeurIPS 2019). Each kept
+  // one strikes out what it covers, so that a row is prepared as a query once for each link and not for each candidate.
   void prune(std::size_t degree, std::size_t worker) {
     Worker& own = workers_[worker];
     own.kept.clear();
-    for (const Neighbour& candidate : own.candidates) {
+    std::vector<Neighbour>& open = own.candidates;
+    if (open.size() > kCandidatesALink * degree) open.resize(kCandidatesALink * degree);
+    std::size_t first = 0;
+    while (first < open.size()) {
+      const Neighbour kept = open[first++];
+      own.kept.push_back(kept);
       if (own.kept.size() == degree) break;
-      if (!covered(candidate, worker)) own.kept.push_back(candidate);
+      open.resize(strike_out(kept, first, worker));
     }
   }
 
-  bool covered(const Neighbour& candidate, std::size_t worker) {
+  // Keeps of own.candidates[first..] what `kept` does not cover, in order; returns the new end.
+  std::size_t strike_out(Neighbour kept, std::size_t first, std::size_t worker) {
     Worker& own = workers_[worker];
-    if (own.kept.empty()) return false;
-    const Scorer scorer = rows_.of(candidate.id, worker);
-    std::uint32_t ids[kPruneBlock];
-    float distances[kPruneBlock];
-    for (std::size_t from = 0; from < own.kept.size(); from += kPruneBlock) {
-      const std::size_t count = std::min(kPruneBlock, own.kept.size() - from);
-      for (std::size_t i = 0; i < count; ++i) ids[i] = own.kept[from + i].id;
-      scorer(ids, count, distances);
-      for (std::size_t i = 0; i < count; ++i)
-        if (closer(distances[i], candidate.distance)) return true;
-    }
-    return false;
+    std::vector<Neighbour>& open = own.candidates;
+    const std::size_t count = open.size() - first;
+    own.ids.resize(count);
+    own.distances.resize(count);
+    for (std::size_t i = 0; i < count; ++i) own.ids[i] = open[first + i].id;
+    rows_.of(kept.id, worker)(own.ids.data(), count, own.distances.data());
+    std::size_t end = first;
+    for (std::size_t i = 0; i < count; ++i)
+      if (!closer(own.distances[i], open[first + i].distance)) open[end++] = open[first + i];
+    return end;
   }
 
   bool closer(float to_kept, float to_node) const {

@@ -339,9 +339,9 @@ class Index(Searchable):
         Raises
         ------
         ArgumentError
-            Metadata that is not text.
-        OSError
-            The folder is missing, read-only or full; a file that was there stays as it was.
+            Metadata that is not text, a folder that is missing or cannot be written to.
+        CapacityError
+            No room left on the disk. A file that was there stays as it was.
 
         Notes
         -----
@@ -399,7 +399,7 @@ class Index(Searchable):
         --------
         >>> Index.load("nothing-here.sb")  # doctest: +IGNORE_EXCEPTION_DETAIL
         Traceback (most recent call last):
-        semblance.errors.FormatError: nothing-here.sb: expected a file, got none
+        semblance.storage.MissingFileError: nothing-here.sb: expected a file, got none
         """
         tensors, meta = storage.read(path, mmap=mmap, verify=verify)
         if meta.get("kind") != _KIND:
