@@ -1,7 +1,305 @@
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "bind/arrays.hpp"
 #include "bind/bind.hpp"
+#include "core/limits.hpp"
+#include "index/exact.hpp"
+#include "index/input.hpp"
+#include "index/vector_index.hpp"
 
 namespace semblance::bind {
+namespace {
 
-void register_index(py::module_& m) { m.def_submodule("index"); }
+using Ids = py::array_t<std::int64_t>;
+using Floats = py::array_t<float>;
+
+// The index, and the arrays of a file that it may be serving from.
+struct BoundIndex {
+  explicit BoundIndex(IndexParams params) : index(std::move(params)) {}
+  VectorIndex index;
+  py::object backing;
+};
+
+const std::byte* rows_of(const py::array& rows, const char* name, const IndexParams& params) {
+  if (is_binary(params.metric))
+    return reinterpret_cast<const std::byte*>(require_array<std::uint8_t>(rows, name, 2, params.dim / 8));
+  return reinterpret_cast<const std::byte*>(require_array<float>(rows, name, 2, params.dim));
+}
+
+void check_rows(const std::byte* rows, std::size_t n, const IndexParams& params, const char* name) {
+  if (!is_binary(params.metric))
+    check_vectors(reinterpret_cast<const float*>(rows), n, params.dim, params.metric, name);
+}
+
+Ids add(BoundIndex& self, const py::array& rows, const std::optional<py::array>& ids, bool replace, std::size_t threads,
+        const py::object& progress) {
+  const std::byte* input = rows_of(rows, "vectors", self.index.params());
+  const auto n = static_cast<std::size_t>(rows.shape(0));
+  const std::int64_t* wanted = ids ? require_array<std::int64_t>(*ids, "ids", 1) : nullptr;
+  if (ids && static_cast<std::size_t>(ids->shape(0)) != n)
+    throw ArgumentError(expected("ids", std::to_string(n) + " ids, one a row", describe(*ids)));
+  Ids given(static_cast<py::ssize_t>(n));
+  std::int64_t* out = given.mutable_data();
+  monitored(progress, [&](Monitor* monitor) {
+    check_rows(input, n, self.index.params(), "vectors");
+    self.index.add({input, wanted, n}, replace, threads, monitor, out);
+  });
+  return given;
+}
+
+SearchOptions options_of(std::size_t k, std::size_t ef, bool exact, AllowedIds* allowed, std::size_t threads) {
+  return {k, ef, exact, allowed, threads};
+}
+
+py::tuple search(const BoundIndex& self, const py::array& queries, std::size_t k, std::size_t ef, bool exact,
+                 AllowedIds* allowed, std::size_t threads) {
+  const std::byte* input = rows_of(queries, "queries", self.index.params());
+  const auto n = static_cast<std::size_t>(queries.shape(0));
+  Ids ids({n, k});
+  Floats distances({n, k});
+  std::int64_t* out_ids = ids.mutable_data();
+  float* out_distances = distances.mutable_data();
+  const SearchOptions options = options_of(k, ef, exact, allowed, threads);
+  monitored(py::none(), [&](Monitor* monitor) {
+    check_rows(input, n, self.index.params(), "queries");
+    self.index.search({input, n}, options, monitor, {out_ids, out_distances});
+  });
+  return py::make_tuple(std::move(ids), std::move(distances));
+}
+
+py::tuple within(const BoundIndex& self, const py::array& queries, float radius, std::size_t ef, bool exact,
+                 AllowedIds* allowed, std::size_t threads) {
+  const std::byte* input = rows_of(queries, "queries", self.index.params());
+  const auto n = static_cast<std::size_t>(queries.shape(0));
+  const SearchOptions options = options_of(1, ef, exact, allowed, threads);
+  RangeResult result = monitored(py::none(), [&](Monitor* monitor) {
+    check_rows(input, n, self.index.params(), "queries");
+    return self.index.within({input, n}, radius, options, monitor);
+  });
+  return py::make_tuple(take_vector(std::move(result.offsets)), take_vector(std::move(result.ids)),
+                        take_vector(std::move(result.distances)));
+}
+
+py::array get(const BoundIndex& self, const py::array& ids) {
+  const std::int64_t* wanted = require_array<std::int64_t>(ids, "ids", 1);
+  const auto n = static_cast<std::size_t>(ids.shape(0));
+  const IndexParams& params = self.index.params();
+  py::array out = is_binary(params.metric) ? py::array(py::array_t<std::uint8_t>({n, params.dim / 8}))
+                                           : py::array(Floats({n, params.dim}));
+  auto* data = static_cast<std::byte*>(out.mutable_data());
+  without_gil([&] { self.index.get(wanted, n, data); });
+  return out;
+}
+
+py::dict check(const BoundIndex& self) {
+  const CheckReport report = without_gil([&] { return self.index.check(); });
+  py::dict out;
+  out["rows"] = report.rows;
+  out["live"] = report.live;
+  out["reachable"] = report.reachable;
+  out["problems"] = report.problems;
+  return out;
+}
+
+// Bytes by part, and how full the lists of the base level are.
+py::dict stats(const BoundIndex& self) {
+  const std::shared_ptr<const RowSet> rows = self.index.rows();
+  const std::size_t n = rows->count.load();
+  py::dict out, bytes;
+  bytes["codes"] = n * rows->codes.arena.row_bytes();
+  bytes["rerank"] = rows->fine ? n * rows->fine->arena.row_bytes() : 0;
+  bytes["graph"] = rows->graph ? rows->graph->bytes() : 0;
+  bytes["ids"] = n * sizeof(std::int64_t) + rows->map.bytes() + n / 8;
+  out["rows"] = n;
+  out["live"] = rows->live_count.load();
+  out["bytes"] = bytes;
+  if (rows->graph) {
+    std::size_t links = 0, most = 0;
+    std::vector<std::uint32_t> list(rows->graph->degree(0));
+    for (std::uint32_t node = 0; node < n; ++node) {
+      const std::size_t degree = rows->graph->neighbours(0, node, list.data());
+      links += degree;
+      most = std::max(most, degree);
+    }
+    out["mean_degree"] = n > 0 ? static_cast<double>(links) / static_cast<double>(n) : 0.0;
+    out["largest_degree"] = most;
+  }
+  return out;
+}
+
+// Writers wait while it lives; made and dropped by one thread.
+struct Frozen {
+  std::unique_lock<std::mutex> lock;
+  std::shared_ptr<const RowSet> rows;
+
+  py::dict tensors() const {
+    const auto n = static_cast<py::ssize_t>(rows->count.load());
+    const auto bytes = [&](const CodeRows& codes) {
+      return view_of(reinterpret_cast<const std::uint8_t*>(codes.arena.data()),
+                     {n, static_cast<py::ssize_t>(codes.arena.row_bytes())}, rows);
+    };
+    py::dict out;
+    out["codes"] = bytes(rows->codes);
+    if (rows->fine) out["rerank"] = bytes(*rows->fine);
+    out["ids"] = view_of(rows->ids.as<std::int64_t>(), {n}, rows);
+    std::vector<std::uint64_t> live(words_for(static_cast<std::size_t>(n)));
+    for (std::size_t w = 0; w < live.size(); ++w) live[w] = rows->live.word(w);
+    out["live"] = take_vector(std::move(live));
+    if (!rows->graph) return out;
+    const Graph& graph = *rows->graph;
+    const Graph::Parts parts = graph.parts();
+    out["graph.links"] = view_of(parts.links, {n, static_cast<py::ssize_t>(graph.degree(0))}, rows);
+    out["graph.levels"] = view_of(parts.levels, {n}, rows);
+    out["graph.upper"] =
+        view_of(parts.upper, {static_cast<py::ssize_t>(parts.blocks), static_cast<py::ssize_t>(graph.degree(1))}, rows);
+    out["graph.entry"] = py::array_t<std::uint32_t>(1, &parts.entry);
+    return out;
+  }
+};
+
+Frozen freeze(const BoundIndex& self) {
+  Frozen frozen;
+  frozen.lock = without_gil([&] { return self.index.freeze(); });
+  frozen.rows = self.index.rows();
+  return frozen;
+}
+
+template <class T>
+const T* tensor(const py::dict& tensors, const char* name, std::vector<std::size_t> shape) {
+  if (!tensors.contains(name)) throw FormatError(expected(name, "a tensor of that name", "none"));
+  const auto array = py::cast<py::array>(tensors[name]);
+  bool fits = py::isinstance<py::array_t<T>>(array) && (array.flags() & py::array::c_style) != 0 &&
+              static_cast<std::size_t>(array.ndim()) == shape.size();
+  std::string want;
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    fits = fits && static_cast<std::size_t>(array.shape(static_cast<py::ssize_t>(i))) == shape[i];
+    want += (i > 0 ? ", " : "") + std::to_string(shape[i]);
+  }
+  if (!fits)
+    throw FormatError(
+        expected(name, std::string(py::str(py::dtype::of<T>())) + " of shape (" + want + ")", describe(array)));
+  return static_cast<const T*>(array.data());
+}
+
+std::size_t first_axis(const py::dict& tensors, const char* name) {
+  if (!tensors.contains(name)) throw FormatError(expected(name, "a tensor of that name", "none"));
+  const auto array = py::cast<py::array>(tensors[name]);
+  if (array.ndim() == 0) throw FormatError(expected(name, "at least one axis", "none"));
+  return static_cast<std::size_t>(array.shape(0));
+}
+
+// Serves from the arrays, which stay alive with the index.
+void restore(BoundIndex& self, const py::dict& tensors) {
+  const std::shared_ptr<const RowSet> rows = self.index.rows();
+  VectorIndex::Parts parts{};
+  parts.n = first_axis(tensors, "ids");
+  if (parts.n > kMaxRows) throw FormatError(expected("ids", "at most 2^30 rows", std::to_string(parts.n)));
+  const auto codes = [&](const char* name, const CodeRows& part) {
+    return reinterpret_cast<const std::byte*>(tensor<std::uint8_t>(tensors, name, {parts.n, part.arena.row_bytes()}));
+  };
+  parts.codes = codes("codes", rows->codes);
+  if (rows->fine) parts.fine = codes("rerank", *rows->fine);
+  parts.ids = tensor<std::int64_t>(tensors, "ids", {parts.n});
+  parts.live = tensor<std::uint64_t>(tensors, "live", {words_for(parts.n)});
+  if (rows->graph) {
+    Graph::Parts& graph = parts.graph;
+    graph.nodes = parts.n;
+    graph.blocks = first_axis(tensors, "graph.upper");
+    graph.links = tensor<std::uint32_t>(tensors, "graph.links", {parts.n, rows->graph->degree(0)});
+    graph.levels = tensor<std::uint8_t>(tensors, "graph.levels", {parts.n});
+    graph.upper = tensor<std::uint32_t>(tensors, "graph.upper", {graph.blocks, rows->graph->degree(1)});
+    graph.entry = *tensor<std::uint32_t>(tensors, "graph.entry", {1});
+  }
+  without_gil([&] { self.index.restore(parts); });
+  self.backing = tensors;
+}
+
+std::unique_ptr<BoundIndex> make_index(std::size_t dim, const std::string& metric, bool has_graph,
+                                       const std::string& codes, const std::string& rerank,
+                                       const py::tuple& graph_params) {
+  IndexParams params;
+  params.dim = dim;
+  params.metric = parse_metric(metric);
+  params.has_graph = has_graph;
+  params.codes = codes;
+  params.rerank = rerank;
+  params.max_degree = graph_params[0].cast<std::size_t>();
+  params.ef_construction = graph_params[1].cast<std::size_t>();
+  params.seed = graph_params[2].cast<std::uint64_t>();
+  return std::make_unique<BoundIndex>(std::move(params));
+}
+
+py::tuple exact(const py::array& vectors, const py::array& queries, std::size_t k, const std::string& metric,
+                std::size_t threads) {
+  ExactProblem problem{};
+  problem.metric = parse_metric(metric);
+  const bool binary = is_binary(problem.metric);
+  if (vectors.ndim() != 2) throw ArgumentError(expected("vectors", "shape (n, d)", describe(vectors)));
+  IndexParams params;
+  params.dim = static_cast<std::size_t>(vectors.shape(1)) * (binary ? 8 : 1);
+  params.metric = problem.metric;
+  problem.dim = params.dim;
+  problem.rows = rows_of(vectors, "vectors", params);
+  problem.queries = rows_of(queries, "queries", params);
+  problem.n_rows = static_cast<std::size_t>(vectors.shape(0));
+  problem.n_queries = static_cast<std::size_t>(queries.shape(0));
+  problem.k = k;
+  problem.threads = threads;
+  Ids ids({problem.n_queries, k});
+  Floats distances({problem.n_queries, k});
+  problem.ids = ids.mutable_data();
+  problem.distances = distances.mutable_data();
+  monitored(py::none(), [&](Monitor* monitor) {
+    check_rows(problem.rows, problem.n_rows, params, "vectors");
+    check_rows(problem.queries, problem.n_queries, params, "queries");
+    search_exactly(problem, monitor);
+  });
+  return py::make_tuple(std::move(ids), std::move(distances));
+}
+
+}  // namespace
+
+void register_index(py::module_& m) {
+  py::module_ sub = m.def_submodule("index");
+  sub.attr("MAX_DIM") = kMaxDim;
+  sub.attr("MAX_K") = kMaxK;
+  sub.attr("MAX_DEGREE") = kMaxDegree;
+  sub.def("exact", &exact);
+  py::class_<AllowedIds>(sub, "Allowed").def(py::init([](const py::array& ids) {
+    const std::int64_t* values = require_array<std::int64_t>(ids, "allowed", 1);
+    auto allowed = std::make_unique<AllowedIds>();
+    allowed->ids.assign(values, values + ids.shape(0));
+    return allowed;
+  }));
+  py::class_<Frozen>(sub, "Frozen").def("tensors", &Frozen::tensors).def("release", [](Frozen& self) {
+    self.lock = {};
+  });
+  py::class_<BoundIndex>(sub, "Index")
+      .def(py::init(&make_index))
+      .def("add", &add)
+      .def("remove",
+           [](BoundIndex& self, const py::array& ids) {
+             const std::int64_t* wanted = require_array<std::int64_t>(ids, "ids", 1);
+             const auto n = static_cast<std::size_t>(ids.shape(0));
+             return without_gil([&] { return self.index.remove(wanted, n); });
+           })
+      .def("compact",
+           [](BoundIndex& self, std::size_t threads, const py::object& progress) {
+             monitored(progress, [&](Monitor* monitor) { self.index.compact(threads, monitor); });
+           })
+      .def("search", &search)
+      .def("within", &within)
+      .def("get", &get)
+      .def("ids", [](const BoundIndex& self) { return take_vector(self.index.ids()); })
+      .def("contains", [](const BoundIndex& self, std::int64_t id) { return self.index.contains(id); })
+      .def("__len__", [](const BoundIndex& self) { return self.index.size(); })
+      .def("check", &check)
+      .def("stats", &stats)
+      .def("freeze", &freeze)
+      .def("restore", &restore);
+}
 
 }  // namespace semblance::bind

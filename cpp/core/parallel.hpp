@@ -1,7 +1,7 @@
 // One lazily made thread pool for all native work.
 //
-// The calling thread always takes part, so `threads = 1` uses no other thread, and a pool that could start fewer threads
-// than asked for (a full cgroup, a fork) only makes the work slower. After fork the child makes its own pool.
+// The calling thread always takes part, so `threads = 1` uses no other thread, and a pool that could start fewer
+// threads than asked for (a full cgroup, a fork) only makes the work slower. After fork the child makes its own pool.
 #pragma once
 
 #include <cstddef>

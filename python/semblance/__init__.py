@@ -1,16 +1,88 @@
-"""semblance: vector search, quantised embedding tables and encoders in one engine."""
+"""semblance: vector search, quantised embedding tables and encoders in one engine.
+
+Names are imported when first used, so that ``import semblance`` costs little more than NumPy.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .errors import ArgumentError, CapacityError, Error, FormatError, NotFoundError, UnsupportedError
+
+if TYPE_CHECKING:
+    from . import codecs as codecs
+    from . import kernels as kernels
+    from . import tables as tables
+    from .collection import Collection as Collection
+    from .collection import Hit as Hit
+    from .encode import Encoder as Encoder
+    from .encode import distill as distill
+    from .ground_truth import exact as exact
+    from .index import Index as Index
+    from .results import Hits as Hits
+    from .results import Ranges as Ranges
+    from .results import Report as Report
+    from .results import TuneReport as TuneReport
+    from .searching import Allowed as Allowed
+    from .tables import EmbeddingTable as EmbeddingTable
 
 __version__ = "0.1.0"
 
+# Where each public name lives; a module of this package where the value is None.
+_HOMES: dict[str, str | None] = {
+    "Allowed": "searching",
+    "Collection": "collection",
+    "EmbeddingTable": "tables",
+    "Encoder": "encode",
+    "Hit": "collection",
+    "Hits": "results",
+    "Index": "index",
+    "Ranges": "results",
+    "Report": "results",
+    "TuneReport": "results",
+    "codecs": None,
+    "distill": "encode",
+    "exact": "ground_truth",
+    "kernels": None,
+    "tables": None,
+}
+
 __all__ = [
+    "Allowed",
     "ArgumentError",
     "CapacityError",
+    "Collection",
+    "EmbeddingTable",
+    "Encoder",
     "Error",
     "FormatError",
+    "Hit",
+    "Hits",
+    "Index",
     "NotFoundError",
+    "Ranges",
+    "Report",
+    "TuneReport",
     "UnsupportedError",
+    "codecs",
+    "distill",
+    "exact",
+    "kernels",
+    "tables",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'semblance' has no attribute {name!r}")
+    home = _HOMES[name]
+    value = import_module(f".{home or name}", __name__)
+    if home is not None:
+        value = getattr(value, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -63,7 +63,9 @@ int main() {
       for (std::size_t grain : {1U, 3U, 5000U}) every_item_once(n, threads, grain);
   rethrows();
   stops();
-  std::thread other([] { for (int i = 0; i < 50; ++i) every_item_once(500, 4, 1); });
+  std::thread other([] {
+    for (int i = 0; i < 50; ++i) every_item_once(500, 4, 1);
+  });
   for (int i = 0; i < 50; ++i) every_item_once(500, 4, 1);
   other.join();
   parallel_for(8, 4, 1, [](std::size_t, std::size_t, std::size_t) { every_item_once(100, 4, 1); });

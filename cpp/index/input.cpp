@@ -1,0 +1,49 @@
+#include "index/input.hpp"
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <string>
+
+#include "core/error.hpp"
+
+namespace semblance {
+namespace {
+
+constexpr double kMaxSquaredNorm = 8e37;  // four times it, the largest squared distance, is still a finite f32
+
+double squared_norm(const float* row, std::size_t dim) {
+  double lanes[4] = {};
+  std::size_t i = 0;
+  for (; i + 4 <= dim; i += 4)
+    for (std::size_t l = 0; l < 4; ++l) lanes[l] += double{row[i + l]} * double{row[i + l]};
+  for (; i < dim; ++i) lanes[0] += double{row[i]} * double{row[i]};
+  return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+}
+
+[[noreturn]] void refuse(const float* row, std::size_t i, std::size_t dim, double norm, const char* what) {
+  const std::string where = std::string(what) + "[" + std::to_string(i) + "]";
+  for (std::size_t j = 0; j < dim; ++j)
+    if (!std::isfinite(row[j]))
+      throw ArgumentError(
+          expected(where, "finite values", std::to_string(row[j]) + " at position " + std::to_string(j)));
+  if (norm == 0) throw ArgumentError(expected(where, "a vector with a direction (metric 'cosine')", "a zero vector"));
+  throw ArgumentError(expected(where, "a squared norm below 8e37", std::to_string(norm)));
+}
+
+}  // namespace
+
+void check_vectors(const float* rows, std::size_t n, std::size_t dim, Metric metric, const char* what) {
+  for (std::size_t i = 0; i < n; ++i) {
+    const float* row = rows + i * dim;
+    const double norm = squared_norm(row, dim);
+    if (!(norm < kMaxSquaredNorm) || (norm == 0 && metric == Metric::cosine)) refuse(row, i, dim, norm, what);
+  }
+}
+
+void normalise(const float* row, std::size_t dim, float* out) {
+  const double scale = 1.0 / std::sqrt(squared_norm(row, dim));
+  for (std::size_t j = 0; j < dim; ++j) out[j] = static_cast<float>(double{row[j]} * scale);
+}
+
+}  // namespace semblance

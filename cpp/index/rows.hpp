@@ -1,0 +1,62 @@
+// What an index stores of its vectors: codes to walk on, finer codes to reorder by, ids, and which rows are live.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "codec/codec.hpp"
+#include "core/arena.hpp"
+#include "core/bitset.hpp"
+#include "index/graph.hpp"
+#include "index/id_map.hpp"
+#include "index/scorer.hpp"
+
+namespace semblance {
+
+struct IndexParams {
+  std::size_t dim = 0;
+  Metric metric = Metric::cosine;
+  bool has_graph = true;
+  std::string codes;
+  std::string rerank;  // empty = none
+  std::size_t max_degree = 32;
+  std::size_t ef_construction = 200;
+  std::uint64_t seed = 0;
+};
+
+// One encoding of all rows.
+struct CodeRows {
+  explicit CodeRows(std::unique_ptr<Codec> c) : codec(std::move(c)), arena(codec->row_bytes()) {}
+
+  Scorer scorer(const kernels::Query& query) const {
+    return {query, {arena.data(), codec->row_bytes(), codec->dim()}, codec->scorer()};
+  }
+
+  std::unique_ptr<Codec> codec;
+  Arena arena;
+};
+
+// Slots are handed out in order and never reused; compaction makes a new RowSet.
+struct RowSet {
+  explicit RowSet(const IndexParams& params);
+
+  // Room for `rows` rows in every part; on failure nothing that a reader sees has changed.
+  void grow(std::size_t rows);
+  const CodeRows& finest() const { return fine ? *fine : codes; }
+  std::int64_t id(std::uint32_t slot) const { return *ids.as<std::int64_t>(slot); }
+  std::uint32_t find(std::int64_t wanted) const { return map.find(wanted, ids.as<std::int64_t>()); }
+
+  CodeRows codes;
+  std::unique_ptr<CodeRows> fine;  // null = no reranking
+  Arena ids;                       // int64 a row
+  AtomicBitset live;
+  std::unique_ptr<Graph> graph;  // null for a flat index
+  IdMap map;
+  std::atomic<std::size_t> count{0};       // rows that readers may touch
+  std::atomic<std::size_t> live_count{0};  // rows that searches may return
+};
+
+}  // namespace semblance

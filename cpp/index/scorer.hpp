@@ -1,0 +1,27 @@
+// A prepared query against one set of code rows: the only thing a walk knows about vectors.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernel_table.hpp"
+
+namespace semblance {
+
+struct Scorer {
+  kernels::Query query{};
+  kernels::Rows rows{};
+  kernels::ScoreRows score = nullptr;
+
+  // Smaller is closer. `ids` null means rows 0..count-1.
+  void operator()(const std::uint32_t* ids, std::size_t count, float* out) const {
+    score(query, rows, ids, count, out);
+  }
+  float operator()(std::uint32_t id) const {
+    float out;
+    score(query, rows, &id, 1, &out);
+    return out;
+  }
+};
+
+}  // namespace semblance

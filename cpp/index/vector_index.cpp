@@ -1,0 +1,201 @@
+// Changes and look-ups by id; searches are in vector_index_search.cpp.
+#include "index/vector_index.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <string>
+
+#include "core/error.hpp"
+#include "index/input.hpp"
+#include "index/search_scratch.hpp"
+
+namespace semblance {
+namespace {
+
+constexpr std::size_t kEncodeGrain = 64;
+constexpr float kAlpha = 1.2F;
+
+// Stored codes as queries, one prepared query a worker.
+class CodeScorers final : public RowScorers {
+ public:
+  CodeScorers(const CodeRows& codes, std::size_t workers) : codes_(codes), prepared_(workers) {}
+  Scorer of(std::uint32_t row, std::size_t worker) override {
+    codes_.codec->prepare_row(codes_.arena.row(row), prepared_[worker]);
+    return codes_.scorer(prepared_[worker].query);
+  }
+
+ private:
+  const CodeRows& codes_;
+  std::vector<PreparedQuery> prepared_;
+};
+
+}  // namespace
+
+VectorIndex::VectorIndex(IndexParams params) : params_(std::move(params)), rows_(std::make_shared<RowSet>(params_)) {}
+
+VectorIndex::~VectorIndex() = default;
+
+void VectorIndex::check_ids(const RowSet& rows, const std::int64_t* ids, std::size_t n, bool replace) const {
+  std::vector<std::int64_t> sorted(ids, ids + n);
+  std::sort(sorted.begin(), sorted.end());
+  if (n > 0 && sorted[0] < 0) throw ArgumentError(expected("ids", "ids of at least 0", std::to_string(sorted[0])));
+  const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+  if (twice != sorted.end()) throw ArgumentError(expected("ids", "each id once", std::to_string(*twice) + " twice"));
+  if (replace) return;
+  for (std::size_t i = 0; i < n; ++i) {
+    if (rows.find(ids[i]) != kNoSlot)
+      throw ArgumentError(expected("ids", "ids that are not in the index (upsert replaces)", std::to_string(ids[i])));
+  }
+}
+
+void VectorIndex::encode(RowSet& rows, const std::byte* input, std::size_t first, std::size_t n, std::size_t threads,
+                         Monitor* monitor) const {
+  const std::size_t row_bytes = rows.codes.codec->input_bytes();
+  const auto body = [&](std::size_t begin, std::size_t end, std::size_t) {
+    const std::byte* source = input + begin * row_bytes;
+    std::vector<float> unit;
+    if (params_.metric == Metric::cosine) {
+      unit.resize((end - begin) * params_.dim);
+      for (std::size_t i = 0; i < end - begin; ++i)
+        normalise(reinterpret_cast<const float*>(source) + i * params_.dim, params_.dim, &unit[i * params_.dim]);
+      source = reinterpret_cast<const std::byte*>(unit.data());
+    }
+    rows.codes.codec->encode(source, end - begin, rows.codes.arena.row(first + begin));
+    if (rows.fine) rows.fine->codec->encode(source, end - begin, rows.fine->arena.row(first + begin));
+  };
+  parallel_for(n, threads, kEncodeGrain, body, monitor);
+}
+
+void VectorIndex::link(RowSet& rows, std::size_t first, std::size_t last, std::size_t threads, Monitor* monitor) const {
+  if (!rows.graph) return;
+  CodeScorers scorers(rows.codes, resolve_threads(threads));
+  // Inner products are no distances that a factor could stretch: they are compared as they are.
+  const float alpha = params_.metric == Metric::ip ? 1.0F : kAlpha;
+  const float offset = params_.metric == Metric::cosine ? 1.0F : 0.0F;
+  link_nodes(*rows.graph, scorers, first, last, {params_.ef_construction, alpha, offset, threads}, monitor);
+}
+
+void VectorIndex::add(const RowBatch& batch, bool replace, std::size_t threads, Monitor* monitor, std::int64_t* given) {
+  const std::lock_guard writing(write_mutex_);
+  const std::shared_ptr<RowSet> rows = rows_.pin();
+  const std::size_t first = rows->count.load(), n = batch.n;
+  if (batch.ids != nullptr) {
+    check_ids(*rows, batch.ids, n, replace);
+  } else if (n > 0 && next_id_ > std::numeric_limits<std::int64_t>::max() - static_cast<std::int64_t>(n)) {
+    throw ArgumentError(expected("ids", "explicit ids, the consecutive ones being used up", "none"));
+  }
+  if (n > kMaxRows - first) {
+    throw CapacityError(expected("index", "at most " + std::to_string(kMaxRows) + " rows",
+                                 std::to_string(first) + " and " + std::to_string(n) + " more"));
+  }
+  rows->grow(first + n);
+  encode(*rows, batch.rows, first, n, threads, monitor);
+  for (std::size_t i = 0; i < n; ++i) {
+    given[i] = batch.ids != nullptr ? batch.ids[i] : next_id_ + static_cast<std::int64_t>(i);
+    *rows->ids.as<std::int64_t>(first + i) = given[i];
+  }
+  rows->count.store(first + n);
+  link(*rows, first, first + n, threads, monitor);
+  publish(*rows, first, n);
+}
+
+// Old rows die after new ones live, so that an id that is replaced is found at every moment.
+void VectorIndex::publish(RowSet& rows, std::size_t first, std::size_t n) {
+  const std::unique_lock lock(map_mutex_);
+  const std::int64_t* ids = rows.ids.as<std::int64_t>();
+  rows.map.reserve(n, ids);
+  version_.fetch_add(1);
+  std::size_t replaced = 0;
+  for (std::size_t slot = first; slot < first + n; ++slot) {
+    const std::uint32_t old = rows.find(ids[slot]);
+    rows.live.set(slot);
+    if (old != kNoSlot) {
+      rows.map.replace(ids[slot], static_cast<std::uint32_t>(slot), ids);
+      rows.live.clear(old);
+      ++replaced;
+    } else {
+      rows.map.put(ids[slot], static_cast<std::uint32_t>(slot));
+    }
+    next_id_ = std::max(next_id_, ids[slot] == std::numeric_limits<std::int64_t>::max() ? ids[slot] : ids[slot] + 1);
+  }
+  rows.live_count.fetch_add(n - replaced);
+}
+
+std::size_t VectorIndex::remove(const std::int64_t* ids, std::size_t n) {
+  const std::lock_guard writing(write_mutex_);
+  const std::shared_ptr<RowSet> rows = rows_.pin();
+  const std::unique_lock lock(map_mutex_);
+  version_.fetch_add(1);
+  rows->live.grow(rows->count.load());  // a mapped file is read-only: own the bits before changing them
+  std::size_t removed = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::uint32_t slot = rows->find(ids[i]);
+    if (slot == kNoSlot) continue;
+    rows->live.clear(slot);
+    rows->map.erase(ids[i], rows->ids.as<std::int64_t>());
+    ++removed;
+  }
+  rows->live_count.fetch_sub(removed);
+  return removed;
+}
+
+void VectorIndex::compact(std::size_t threads, Monitor* monitor) {
+  const std::lock_guard writing(write_mutex_);
+  const std::shared_ptr<RowSet> old = rows_.pin();
+  auto fresh = std::make_shared<RowSet>(params_);
+  const std::size_t n = old->live_count.load();
+  fresh->grow(n);
+  std::size_t slot = 0;
+  fresh->map.reserve(n, nullptr);
+  for (std::uint32_t from = 0; from < old->count.load(); ++from) {
+    if (!old->live.test(from)) continue;
+    std::memcpy(fresh->codes.arena.row(slot), old->codes.arena.row(from), fresh->codes.arena.row_bytes());
+    if (old->fine)
+      std::memcpy(fresh->fine->arena.row(slot), old->fine->arena.row(from), fresh->fine->arena.row_bytes());
+    *fresh->ids.as<std::int64_t>(slot) = old->id(from);
+    fresh->live.set(slot);
+    fresh->map.put(old->id(from), static_cast<std::uint32_t>(slot));
+    ++slot;
+  }
+  fresh->count.store(n);
+  fresh->live_count.store(n);
+  link(*fresh, 0, n, threads, monitor);
+  const std::unique_lock lock(map_mutex_);
+  version_.fetch_add(1);
+  rows_.swap(std::move(fresh));
+}
+
+void VectorIndex::get(const std::int64_t* ids, std::size_t n, std::byte* out) const {
+  std::vector<std::uint32_t> slots(n);
+  std::shared_ptr<const RowSet> rows;
+  {
+    const std::shared_lock lock(map_mutex_);
+    rows = this->rows();
+    for (std::size_t i = 0; i < n; ++i) {
+      slots[i] = rows->find(ids[i]);
+      if (slots[i] == kNoSlot)
+        throw NotFoundError(expected("ids", "ids that are in the index", std::to_string(ids[i])));
+    }
+  }
+  const CodeRows& finest = rows->finest();
+  const std::size_t row_bytes = finest.codec->input_bytes();
+  for (std::size_t i = 0; i < n; ++i) finest.codec->decode(finest.arena.row(slots[i]), 1, out + i * row_bytes);
+}
+
+bool VectorIndex::contains(std::int64_t id) const {
+  const std::shared_lock lock(map_mutex_);
+  const std::shared_ptr<const RowSet> rows = this->rows();
+  return rows->find(id) != kNoSlot;
+}
+
+std::vector<std::int64_t> VectorIndex::ids() const {
+  const std::shared_ptr<const RowSet> rows = this->rows();
+  std::vector<std::int64_t> out;
+  out.reserve(rows->live_count.load());
+  for (std::uint32_t slot = 0; slot < rows->count.load(); ++slot)
+    if (rows->live.test(slot)) out.push_back(rows->id(slot));
+  return out;
+}
+
+}  // namespace semblance

@@ -1,0 +1,137 @@
+// The index as callers see it: rows, ids, a graph or none, and searches that run while one writer at a time changes it.
+//
+// Readers take no lock that a writer holds: they pin the current RowSet and walk it. Writers are serialised by one
+// mutex.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <vector>
+
+#include "core/parallel.hpp"
+#include "core/pinned.hpp"
+#include "index/filter.hpp"
+#include "index/hnsw.hpp"
+#include "index/rows.hpp"
+
+namespace semblance {
+
+struct SearchOptions {
+  std::size_t k = 10;
+  std::size_t ef = 64;
+  bool exact = false;
+  AllowedIds* allowed = nullptr;
+  std::size_t threads = 0;
+};
+
+struct RangeResult {
+  std::vector<std::int64_t> offsets, ids;
+  std::vector<float> distances;
+};
+
+// What check() found; `problems` is empty for a sound index.
+struct CheckReport {
+  std::size_t rows = 0, live = 0, reachable = 0;
+  std::vector<std::string> problems;
+};
+
+// Rows of (n, input_bytes); ids null = consecutive from the largest so far + 1.
+struct RowBatch {
+  const std::byte* rows;
+  const std::int64_t* ids;
+  std::size_t n;
+};
+
+struct IndexSearchScratch;
+
+class VectorIndex {
+ public:
+  explicit VectorIndex(IndexParams params);
+  ~VectorIndex();
+
+  const IndexParams& params() const { return params_; }
+  std::size_t size() const { return rows()->live_count.load(std::memory_order_relaxed); }
+  std::size_t input_bytes() const { return rows()->codes.codec->input_bytes(); }
+
+  // Writes the ids that the rows got to `given`. All or nothing: the batch becomes visible at the end.
+  void add(const RowBatch& batch, bool replace, std::size_t threads, Monitor* monitor, std::int64_t* given);
+  std::size_t remove(const std::int64_t* ids, std::size_t n);
+  void compact(std::size_t threads, Monitor* monitor);
+
+  // Queries are (n, input_bytes). Results are (n, k), padded with id -1 and distance infinity.
+  struct Queries {
+    const std::byte* data;
+    std::size_t n;
+  };
+  struct Results {
+    std::int64_t* ids;
+    float* distances;
+  };
+  void search(Queries queries, const SearchOptions& options, Monitor* monitor, Results out) const;
+  RangeResult within(Queries queries, float radius, const SearchOptions& options, Monitor* monitor) const;
+
+  void get(const std::int64_t* ids, std::size_t n, std::byte* out) const;  // NotFoundError names the first missing id
+  bool contains(std::int64_t id) const;
+  std::vector<std::int64_t> ids() const;
+  CheckReport check() const;
+
+  // Keeps writers out while the parts are written to a file; readers go on.
+  std::unique_lock<std::mutex> freeze() const { return std::unique_lock(write_mutex_); }
+  std::shared_ptr<const RowSet> rows() const { return rows_.pin(); }
+  // Takes the parts of a file: memory that must outlive the index. FormatError where they contradict each other.
+  struct Parts {
+    const std::byte* codes;
+    const std::byte* fine;
+    const std::int64_t* ids;
+    const std::uint64_t* live;  // words_for(n) words
+    Graph::Parts graph;
+    std::size_t n;
+  };
+  void restore(const Parts& parts);
+
+ private:
+  void check_ids(const RowSet& rows, const std::int64_t* ids, std::size_t n, bool replace) const;
+  void encode(RowSet& rows, const std::byte* input, std::size_t first, std::size_t n, std::size_t threads,
+              Monitor* monitor) const;
+  void link(RowSet& rows, std::size_t first, std::size_t last, std::size_t threads, Monitor* monitor) const;
+  void publish(RowSet& rows, std::size_t first, std::size_t n);
+  // What a search works on: rows and allowed slots that belong together, and the version they had.
+  struct Snapshot {
+    std::shared_ptr<const RowSet> rows;
+    std::shared_ptr<const SlotSet> allowed;  // null = all
+    std::uint64_t version;
+
+    Filter filter() const { return {&rows->live, allowed ? &allowed->bits : nullptr}; }
+  };
+  Snapshot snapshot(AllowedIds* allowed) const;
+
+  void search_one(const std::byte* query, const Snapshot& snapshot, const SearchOptions& options,
+                  IndexSearchScratch& scratch) const;
+  void search_exact(Queries queries, const Snapshot& snapshot, const SearchOptions& options, Results out) const;
+  void walk(const Snapshot& snapshot, const Scorer& scorer, const SearchOptions& options, std::size_t wanted,
+            IndexSearchScratch& scratch) const;
+  void scan_within(const Snapshot& snapshot, const Scorer& scorer, float limit, IndexSearchScratch& scratch) const;
+  void walk_within(const Snapshot& snapshot, const Scorer& scorer, float limit, std::size_t ef,
+                   IndexSearchScratch& scratch) const;
+  void rerank(const RowSet& rows, IndexSearchScratch& scratch) const;
+  void write_out(const Snapshot& snapshot, const std::vector<Neighbour>& found, std::size_t k, Results out) const;
+  float to_distance(float score) const;
+  float to_score(float distance) const;
+  std::unique_ptr<IndexSearchScratch> take_scratch() const;
+  void give_scratch(std::unique_ptr<IndexSearchScratch> scratch) const;
+
+  const IndexParams params_;
+  Pinned<RowSet> rows_;
+  mutable std::mutex write_mutex_;       // writers
+  mutable std::shared_mutex map_mutex_;  // the id map: writers exclusively for moments, look-ups shared
+  std::int64_t next_id_ = 0;
+  std::atomic<std::uint64_t> version_{1};  // counts changes of which id has which slot
+  mutable std::mutex scratch_mutex_;
+  mutable std::vector<std::unique_ptr<IndexSearchScratch>> scratch_;
+};
+
+}  // namespace semblance

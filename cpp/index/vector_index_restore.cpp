@@ -1,0 +1,72 @@
+// An index from the parts of a file, and the check of one that is in use.
+#include <algorithm>
+#include <limits>
+#include <string>
+
+#include "core/error.hpp"
+#include "index/vector_index.hpp"
+
+namespace semblance {
+
+void VectorIndex::restore(const Parts& parts) {
+  auto rows = std::make_shared<RowSet>(params_);
+  const std::size_t n = parts.n;
+  rows->codes.arena.borrow(parts.codes, n);
+  if (rows->fine) rows->fine->arena.borrow(parts.fine, n);
+  rows->ids.borrow(reinterpret_cast<const std::byte*>(parts.ids), n);
+  if (rows->graph) rows->graph->borrow(parts.graph);
+  rows->live.grow(n);
+  std::int64_t next = 0;
+  rows->map.reserve(n, parts.ids);
+  for (std::size_t slot = 0; slot < n; ++slot) {
+    if (!((parts.live[slot / kWordBits] >> (slot % kWordBits)) & 1U)) continue;
+    const std::int64_t id = parts.ids[slot];
+    if (id < 0 || rows->find(id) != kNoSlot)
+      throw FormatError(expected("ids", "ids of at least 0, each once", std::to_string(id)));
+    rows->map.put(id, static_cast<std::uint32_t>(slot));
+    rows->live.set(slot);
+    next = std::max(next, id);
+  }
+  const std::size_t live = rows->map.size();
+  rows->count.store(n);
+  rows->live_count.store(live);
+  const std::lock_guard writing(write_mutex_);
+  const std::unique_lock lock(map_mutex_);
+  next_id_ = live > 0 && next < std::numeric_limits<std::int64_t>::max() ? next + 1 : next;
+  version_.fetch_add(1);
+  rows_.swap(std::move(rows));
+}
+
+CheckReport VectorIndex::check() const {
+  const std::unique_lock frozen = freeze();
+  const std::shared_ptr<const RowSet> rows = this->rows();
+  CheckReport report;
+  report.rows = rows->count.load();
+  report.live = rows->live_count.load();
+  std::size_t live = 0;
+  for (std::uint32_t slot = 0; slot < report.rows; ++slot) {
+    if (!rows->live.test(slot)) continue;
+    ++live;
+    if (rows->find(rows->id(slot)) != slot)
+      report.problems.push_back("ids: row " + std::to_string(slot) + " is not found by its id " +
+                                std::to_string(rows->id(slot)));
+  }
+  if (live != report.live || rows->map.size() != live)
+    report.problems.push_back("ids: " + std::to_string(live) + " live rows, " + std::to_string(rows->map.size()) +
+                              " ids");
+  report.reachable = report.rows;
+  if (!rows->graph) return report;
+  std::vector<std::uint32_t> list(rows->graph->degree(0));
+  for (std::uint32_t node = 0; node < report.rows; ++node) {
+    const std::size_t count = rows->graph->neighbours(0, node, list.data());
+    std::sort(list.begin(), list.begin() + static_cast<std::ptrdiff_t>(count));
+    const auto end = list.begin() + static_cast<std::ptrdiff_t>(count);
+    if (std::adjacent_find(list.begin(), end) != end || std::find(list.begin(), end, node) != end ||
+        (count > 0 && list[count - 1] >= report.rows))
+      report.problems.push_back("graph.links: the list of row " + std::to_string(node) + " is not a set of other rows");
+  }
+  report.reachable = reachable(*rows->graph).count();
+  return report;
+}
+
+}  // namespace semblance

@@ -1,0 +1,212 @@
+// Searches: walk or scan on the codes, reorder on the finer ones, and the one way out to ids and distances.
+#include <algorithm>
+#include <limits>
+
+#include "core/error.hpp"
+#include "index/input.hpp"
+#include "index/passing.hpp"
+#include "index/search_scratch.hpp"
+#include "index/vector_index.hpp"
+
+namespace semblance {
+namespace {
+
+constexpr std::size_t kQueryGrain = 8;
+
+// Candidates that are worth a look on finer codes: codes misplace the last few of k.
+std::size_t rerank_count(std::size_t k, bool fine) { return fine ? std::max(2 * k, k + 16) : k; }
+
+void scan(const Filter& filter, const Scorer& scorer, std::size_t n, TopK& best) {
+  float scores[kMostPassing];
+  for_each_passing(filter, n, [&](const std::uint32_t* slots, std::size_t count) {
+    scorer(slots, count, scores);
+    for (std::size_t i = 0; i < count; ++i) best.offer({scores[i], slots[i]});
+  });
+}
+
+void keep_first_of_each_id(const RowSet& rows, std::vector<Neighbour>& found) {
+  std::vector<std::int64_t> seen;
+  std::erase_if(found, [&](const Neighbour& n) {
+    const std::int64_t id = rows.id(n.id);
+    if (std::find(seen.begin(), seen.end(), id) != seen.end()) return true;
+    seen.push_back(id);
+    return false;
+  });
+}
+
+}  // namespace
+
+float VectorIndex::to_distance(float score) const {
+  switch (params_.metric) {
+    case Metric::cosine:
+      return std::max(0.0F, 1.0F + score);
+    case Metric::ip:
+      return 1.0F + score;
+    case Metric::l2:
+      return std::max(0.0F, score);
+    default:
+      return score;
+  }
+}
+
+float VectorIndex::to_score(float distance) const {
+  return params_.metric == Metric::cosine || params_.metric == Metric::ip ? distance - 1.0F : distance;
+}
+
+VectorIndex::Snapshot VectorIndex::snapshot(AllowedIds* allowed) const {
+  if (allowed == nullptr) {
+    const std::uint64_t version = version_.load();
+    return {rows(), nullptr, version};
+  }
+  const std::lock_guard lock(allowed->mutex);
+  const std::shared_lock map_lock(map_mutex_);
+  Snapshot out{rows(), allowed->slots, version_.load()};
+  if (out.allowed && allowed->version == out.version) return out;
+  auto slots = std::make_shared<SlotSet>();
+  slots->bits = Bitset(out.rows->count.load());
+  for (const std::int64_t id : allowed->ids) {
+    const std::uint32_t slot = out.rows->find(id);
+    if (slot == kNoSlot || slots->bits.test(slot)) continue;
+    slots->bits.set(slot);
+    ++slots->count;
+  }
+  out.allowed = allowed->slots = slots;
+  allowed->version = out.version;
+  return out;
+}
+
+std::unique_ptr<IndexSearchScratch> VectorIndex::take_scratch() const {
+  const std::lock_guard lock(scratch_mutex_);
+  if (scratch_.empty()) return std::make_unique<IndexSearchScratch>();
+  auto scratch = std::move(scratch_.back());
+  scratch_.pop_back();
+  return scratch;
+}
+
+void VectorIndex::give_scratch(std::unique_ptr<IndexSearchScratch> scratch) const {
+  const std::lock_guard lock(scratch_mutex_);
+  scratch_.push_back(std::move(scratch));
+}
+
+// Leaves the closest candidates in scratch.found, by the codes' own scores: `wanted` of them, and at least min(k, rows
+// that may be returned).
+void VectorIndex::walk(const Snapshot& snapshot, const Scorer& scorer, const SearchOptions& options, std::size_t wanted,
+                       IndexSearchScratch& scratch) const {
+  const RowSet& rows = *snapshot.rows;
+  const Graph& graph = *rows.graph;
+  const Filter filter = snapshot.filter();
+  const std::size_t n = rows.count.load(), live = rows.live_count.load(), ef = std::max(options.ef, wanted);
+  const std::size_t possible = snapshot.allowed ? std::min(snapshot.allowed->count, live) : live;
+  const std::size_t needed = std::min(options.k, possible);
+  WalkScratch& own = scratch.walk;
+  scratch.found.clear();
+  if (needed == 0) return;
+  own.begin(n, std::max(graph.degree(0), graph.degree(1)));
+  if (possible == n) {
+    search_level(graph, scorer, descend(graph, scorer, 0, own), 0, ef, own);
+    for (std::size_t i = 0; i < own.pool.size() && scratch.found.size() < wanted; ++i)
+      if (filter.test(own.pool[i].id)) scratch.found.push_back(own.pool[i]);
+    if (scratch.found.size() >= needed) return;
+    own.begin(n, std::max(graph.degree(0), graph.degree(1)));
+  }
+  // A walk visits about ef / selectivity nodes and scores half their neighbours; a scan scores the rows that pass.
+  const double visits = static_cast<double>(ef) * static_cast<double>(n) / static_cast<double>(possible);
+  if (0.5 * visits * static_cast<double>(graph.degree(0)) < static_cast<double>(possible)) {
+    const Neighbour start = descend(graph, scorer, 0, own);
+    if (search_filtered(graph, scorer, start, {filter, ef, possible}, own)) {
+      scratch.found = own.best.sorted();
+      if (scratch.found.size() > wanted) scratch.found.resize(wanted);
+      if (scratch.found.size() >= needed) return;
+    }
+  }
+  own.best.reset(wanted);
+  scan(filter, scorer, n, own.best);
+  scratch.found = own.best.sorted();
+}
+
+void VectorIndex::rerank(const RowSet& rows, IndexSearchScratch& scratch) const {
+  std::vector<Neighbour>& found = scratch.found;
+  if (!rows.fine || found.empty()) return;
+  scratch.slots.resize(found.size());
+  scratch.scores.resize(found.size());
+  for (std::size_t i = 0; i < found.size(); ++i) scratch.slots[i] = found[i].id;
+  rows.fine->scorer(scratch.fine_query.query)(scratch.slots.data(), found.size(), scratch.scores.data());
+  for (std::size_t i = 0; i < found.size(); ++i) found[i].distance = scratch.scores[i];
+  std::sort(found.begin(), found.end());
+}
+
+void VectorIndex::search_one(const std::byte* query, const Snapshot& snapshot, const SearchOptions& options,
+                             IndexSearchScratch& scratch) const {
+  const RowSet& rows = *snapshot.rows;
+  const std::byte* input = as_unit(query, params_, scratch.unit);
+  rows.codes.codec->prepare(input, scratch.query);
+  if (rows.fine) rows.fine->codec->prepare(input, scratch.fine_query);
+  const std::size_t wanted = rerank_count(options.k, rows.fine != nullptr);
+  walk(snapshot, rows.codes.scorer(scratch.query.query), options, wanted, scratch);
+  rerank(rows, scratch);
+}
+
+// Every row against every query on the finest codes: blocks of rows outside, so that a block serves all queries from
+// cache.
+void VectorIndex::search_exact(Queries queries, const Snapshot& snapshot, const SearchOptions& options,
+                               Results out) const {
+  const RowSet& rows = *snapshot.rows;
+  const CodeRows& finest = rows.finest();
+  std::vector<PreparedQuery> prepared(queries.n);
+  std::vector<TopK> best(queries.n);
+  std::vector<float> unit;
+  for (std::size_t q = 0; q < queries.n; ++q) {
+    finest.codec->prepare(as_unit(queries.data + q * finest.codec->input_bytes(), params_, unit), prepared[q]);
+    best[q].reset(options.k);
+  }
+  float scores[kMostPassing];
+  for_each_passing(snapshot.filter(), rows.count.load(), [&](const std::uint32_t* slots, std::size_t count) {
+    for (std::size_t q = 0; q < queries.n; ++q) {
+      finest.scorer(prepared[q].query)(slots, count, scores);
+      for (std::size_t i = 0; i < count; ++i) best[q].offer({scores[i], slots[i]});
+    }
+  });
+  for (std::size_t q = 0; q < queries.n; ++q)
+    write_out(snapshot, best[q].sorted(), options.k, {out.ids + q * options.k, out.distances + q * options.k});
+}
+
+// The only place where scores become distances and slots become ids. Rows removed meanwhile stay out, and of a row that
+// was replaced meanwhile, both of whose versions may have been found, one is kept.
+void VectorIndex::write_out(const Snapshot& snapshot, const std::vector<Neighbour>& found, std::size_t k,
+                            Results out) const {
+  const RowSet& rows = *snapshot.rows;
+  std::vector<Neighbour> distinct;
+  const bool changed = version_.load() != snapshot.version;
+  if (changed) keep_first_of_each_id(rows, distinct = found);
+  std::size_t written = 0;
+  for (const Neighbour& n : changed ? distinct : found) {
+    if (written == k) break;
+    if (!rows.live.test(n.id)) continue;
+    out.ids[written] = rows.id(n.id);
+    out.distances[written++] = to_distance(n.distance);
+  }
+  std::fill(out.ids + written, out.ids + k, std::int64_t{-1});
+  std::fill(out.distances + written, out.distances + k, std::numeric_limits<float>::infinity());
+}
+
+void VectorIndex::search(Queries queries, const SearchOptions& options, Monitor* monitor, Results out) const {
+  const Snapshot snapshot = this->snapshot(options.allowed);
+  const RowSet& rows = *snapshot.rows;
+  const std::size_t row_bytes = rows.codes.codec->input_bytes(), k = options.k;
+  const auto body = [&](std::size_t begin, std::size_t end, std::size_t) {
+    if (options.exact || !rows.graph) {
+      search_exact({queries.data + begin * row_bytes, end - begin}, snapshot, options,
+                   {out.ids + begin * k, out.distances + begin * k});
+      return;
+    }
+    std::unique_ptr<IndexSearchScratch> scratch = take_scratch();
+    for (std::size_t q = begin; q < end; ++q) {
+      search_one(queries.data + q * row_bytes, snapshot, options, *scratch);
+      write_out(snapshot, scratch->found, k, {out.ids + q * k, out.distances + q * k});
+    }
+    give_scratch(std::move(scratch));
+  };
+  parallel_for(queries.n, options.threads, kQueryGrain, body, monitor);
+}
+
+}  // namespace semblance

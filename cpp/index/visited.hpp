@@ -1,0 +1,39 @@
+// Which nodes a walk has seen: a bitset whose touched words are cleared afterwards, so that a search costs what it
+// visits.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "core/bitset.hpp"
+
+namespace semblance {
+
+class VisitedSet {
+ public:
+  // Forgets all and makes room for ids below `n`.
+  void reset(std::size_t n) {
+    for (const std::uint32_t word : touched_) words_[word] = 0;
+    touched_.clear();
+    if (words_.size() < words_for(n)) words_.resize(words_for(n));
+    limit_ = n;
+  }
+  // True the first time an id is seen. Ids at or above the limit (linked after the walk began) count as seen.
+  bool insert(std::uint32_t id) {
+    if (id >= limit_) return false;
+    std::uint64_t& word = words_[id / kWordBits];
+    const std::uint64_t bit = std::uint64_t{1} << (id % kWordBits);
+    if (word & bit) return false;
+    if (word == 0) touched_.push_back(static_cast<std::uint32_t>(id / kWordBits));
+    word |= bit;
+    return true;
+  }
+
+ private:
+  std::vector<std::uint64_t> words_;
+  std::vector<std::uint32_t> touched_;
+  std::size_t limit_ = 0;
+};
+
+}  // namespace semblance

@@ -1,0 +1,29 @@
+"""What every test shares: the data folder, the instruction set of the run, and what to skip where."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("semblance", deadline=None)  # timings on shared machines are no property of the code
+settings.load_profile("semblance")
+
+
+def pytest_report_header() -> str:
+    import semblance as sb
+
+    kernels = getattr(sb, "kernels", None)
+    isa = kernels.active() if kernels else "unknown"
+    return f"semblance {sb.__version__} from {Path(sb.__file__).parent}, instruction set {isa}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("SEMBLANCE_DATA"):
+        return
+    skip = pytest.mark.skip(reason="SEMBLANCE_DATA does not name the data set folder")
+    for item in items:
+        if item.get_closest_marker("data"):
+            item.add_marker(skip)
