@@ -20,12 +20,16 @@ std::string names_of_available() {
 
 const kernels::KernelTable& require_table() {
   if (const auto* table = kernels::active_table()) return *table;
-  const std::string named = kernels::requested_isa();
-  kernels::Isa isa{};
-  const std::string message = expected(
-      "SEMBLANCE_ISA", "one of " + names_of_available() + " (or nothing, for the best of them)", "'" + named + "'");
-  if (!kernels::find_isa(named.c_str(), isa)) throw ArgumentError(message);
-  throw UnsupportedError(message + ", which this build or this machine does not have");
+  return require_table("SEMBLANCE_ISA", kernels::requested_isa());
+}
+
+const kernels::KernelTable& require_table(const std::string& where, const std::string& isa) {
+  kernels::Isa known{};
+  const bool exists = kernels::find_isa(isa.c_str(), known);
+  if (const auto* table = exists ? kernels::table_for(known) : nullptr) return *table;
+  const std::string message = expected(where, "one of " + names_of_available(), "'" + isa + "'");
+  if (!exists) throw ArgumentError(message);
+  throw UnsupportedError(message + ", which this build or this processor lacks");
 }
 
 }  // namespace semblance
