@@ -19,7 +19,7 @@ from typing import Any
 import semblance as sb
 
 DATA = Path(__file__).parent / "data"
-DESCRIPTIONS = ["fear of small spaces", "a doctor who treats children", "the study of stars and planets"]
+DESCRIPTIONS = ["fear of small spaces", "government by the rich", "someone who cannot sleep at night"]
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def main(descriptions: list[str]) -> None:
             encoder = sb.Encoder()
         with sb.Collection.open(Path(folder) / "dictionary.db", encoder=encoder) as db:
             with timed(f"encode, store and index {len(entries):,} entries"):
-                db.add(entries)
+                db.add(entries, progress=sys.stderr.isatty())
             for description in descriptions:
                 answer(db, description)
 

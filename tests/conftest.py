@@ -15,9 +15,7 @@ settings.load_profile("semblance")
 def pytest_report_header() -> str:
     import semblance as sb
 
-    kernels = getattr(sb, "kernels", None)
-    isa = kernels.active() if kernels else "unknown"
-    return f"semblance {sb.__version__} from {Path(sb.__file__).parent}, instruction set {isa}"
+    return f"semblance {sb.__version__} from {Path(sb.__file__).parent}, instruction set {sb.kernels.active()}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

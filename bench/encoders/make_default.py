@@ -15,10 +15,10 @@ import numpy as np
 from texts import SOURCES
 
 import semblance as sb
-from semblance.encode.distill import Recipe
+from semblance.encode.distillation import Recipe
 from semblance.encode.static import DEFAULT_FILE
 
-MIXTURE = ("glosses", "examples")
+MIXTURE = ("glosses", "examples", "sentences")
 
 
 def teacher_vectors(teacher: sb.Encoder, source: str, data: Path, cache: Path | None) -> np.ndarray:

@@ -18,7 +18,8 @@ constexpr std::size_t kMaxDim = 1 << 20;
 
 TableFormat format_of(const std::string& name) {
   const auto format = find_table_format(name);
-  if (!format) throw ArgumentError(expected("dtype", "'f32', 'f16', 'bf16', 'i8', 'i4', 'i2' or 'fp8'", "'" + name + "'"));
+  if (!format)
+    throw ArgumentError(expected("dtype", "'f32', 'f16', 'bf16', 'i8', 'i4', 'i2' or 'fp8'", "'" + name + "'"));
   return *format;
 }
 
@@ -182,9 +183,10 @@ void register_table(py::module_& root) {
   m.def("encode", encode, py::arg("weights"), py::arg("dtype"), py::arg("threads"), py::arg("progress"));
   m.def("build_buckets", build_buckets, py::arg("keys"), py::arg("progress"));
   m.def("string_keys", string_keys, py::arg("strings"), py::arg("seed"));
-  m.def("row_bytes", [](const std::string& dtype, std::size_t dim) {
-    return kernels::table_row_bytes(format_of(dtype), dim);
-  }, py::arg("dtype"), py::arg("dim"));
+  m.def(
+      "row_bytes",
+      [](const std::string& dtype, std::size_t dim) { return kernels::table_row_bytes(format_of(dtype), dim); },
+      py::arg("dtype"), py::arg("dim"));
 }
 
 }  // namespace semblance::bind

@@ -35,18 +35,45 @@ void translate(std::exception_ptr pointer) {
 
 void register_errors(py::module_&) { py::register_local_exception_translator(translate); }
 
+namespace {
+
+// A thread that may never run Python again, because the interpreter is going away, ends here.
+[[noreturn]] void sleep_forever() {
+  for (;;) pause();
+}
+
+bool ask_python(const py::object& progress, std::size_t done, std::size_t total) {
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+  if (!progress.is_none()) progress(done, total);
+  return true;
+}
+
+}  // namespace
+
 void restore_thread(PyThreadState* state) noexcept {
   try {
     PyEval_RestoreThread(state);
   } catch (...) {  // the forced unwind by which CPython < 3.14 ends threads during finalisation; never leave this frame
-    for (;;) pause();
+    sleep_forever();
   }
 }
 
+// Takes and gives back the GIL by hand, for the same reason: a guard's destructor would run during the forced unwind.
 bool PythonMonitor::poll(std::size_t done, std::size_t total) {
-  const py::gil_scoped_acquire gil;
-  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-  if (!progress_.is_none()) progress_(done, total);
+  std::exception_ptr error;
+  PyGILState_STATE state{};
+  try {
+    state = PyGILState_Ensure();
+    try {
+      ask_python(progress_, done, total);
+    } catch (const std::exception&) {
+      error = std::current_exception();
+    }
+  } catch (...) {
+    sleep_forever();
+  }
+  PyGILState_Release(state);
+  if (error) std::rethrow_exception(error);
   return true;
 }
 

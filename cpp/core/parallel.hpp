@@ -16,6 +16,17 @@ class Monitor {
   virtual bool poll(std::size_t done, std::size_t total) = 0;
 };
 
+// Passes polls on without their progress: for a part of long work that the user does not count.
+class StillMonitor : public Monitor {
+ public:
+  StillMonitor(Monitor* monitor, std::size_t done, std::size_t total) : monitor_(monitor), done_(done), total_(total) {}
+  bool poll(std::size_t, std::size_t) override { return monitor_ == nullptr || monitor_->poll(done_, total_); }
+
+ private:
+  Monitor* monitor_;
+  std::size_t done_, total_;
+};
+
 // Cores this process may use (affinity), at least 1.
 std::size_t available_cores();
 

@@ -41,7 +41,11 @@ class Builder {
       at += round;
     }
     // One pass over the graph is little beside linking a large part of it, and much beside adding a few rows.
-    if ((last - first) * 8 >= last) attach_unreachable(graph_);
+    if ((last - first) * 8 >= last) {
+      attach_unreachable(graph_);
+    } else {
+      link_back(graph_, static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(last));
+    }
   }
 
  private:
@@ -65,16 +69,12 @@ class Builder {
     const Builder& builder_;
   };
 
+  // Merging counts nothing new.
   void each(std::size_t n, std::size_t grain, bool counts, const ChunkBody& body) {
     RoundMonitor counting(*this);
-    // Merging counts nothing new, so it is polled at the round's start.
-    struct Still : Monitor {
-      explicit Still(RoundMonitor& m) : monitor(m) {}
-      bool poll(std::size_t, std::size_t) override { return monitor.poll(0, 0); }
-      RoundMonitor& monitor;
-    } still(counting);
-    Monitor* monitor = monitor_ == nullptr ? nullptr : counts ? static_cast<Monitor*>(&counting) : &still;
-    parallel_for(n, options_.threads, grain, body, monitor);
+    StillMonitor still(monitor_, done_, total_);
+    Monitor* monitor = counts ? static_cast<Monitor*>(&counting) : &still;
+    parallel_for(n, options_.threads, grain, body, monitor_ == nullptr ? nullptr : monitor);
   }
 
   void run_round(std::size_t begin, std::size_t end) {

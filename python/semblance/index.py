@@ -88,9 +88,9 @@ class Index(Searchable):
         ef_construction: int = 200,
         seed: int = 0,
     ) -> None:
-        if metric not in codecs.METRICS:
+        if not isinstance(metric, str) or metric not in codecs.METRICS:
             raise ArgumentError(f"metric: expected one of {codecs.METRICS}, got {metric!r}")
-        if kind not in ("hnsw", "flat"):
+        if not isinstance(kind, str) or kind not in ("hnsw", "flat"):
             raise ArgumentError(f"kind: expected 'hnsw' or 'flat', got {kind!r}")
         d = count(d, "d", 1, _native.MAX_DIM)
         self._binary = metric in codecs.BINARY_METRICS
@@ -144,7 +144,18 @@ class Index(Searchable):
         return f"Index(d={self.dim}{shown}, rows={len(self)})"
 
     def stats(self) -> dict[str, Any]:
-        """Counts, bytes by part, degrees of the graph and the instruction set in use; costs one pass over the links."""
+        """Counts, bytes by part, parameters and degrees of the graph; costs one pass over the links.
+
+        Returns
+        -------
+        dict
+            ``rows`` (with those removed and not compacted), ``live``, ``bytes`` by part, ``mean_degree``, ``isa``, ...
+
+        Examples
+        --------
+        >>> Index(2).stats()["live"]
+        0
+        """
         return {**self._native.stats(), **self._params, "ef": self.ef}
 
     # -- changing it ---------------------------------------------------------------------------------------------------
@@ -223,10 +234,7 @@ class Index(Searchable):
         threads = thread_count(threads)
         callback, close = progress_callback(progress, "index")
         try:
-            given = self._native.add(rows, wanted, replace, threads, callback)
-            if callback is not None:
-                callback(len(rows), len(rows))
-            return given
+            return self._native.add(rows, wanted, replace, threads, callback)
         finally:
             close()
 
@@ -280,6 +288,11 @@ class Index(Searchable):
         progress : bool or callable(done, total)
             True shows a bar.
 
+        Raises
+        ------
+        CapacityError
+            No memory for the second copy; nothing is changed.
+
         Examples
         --------
         >>> index = Index(2)
@@ -325,6 +338,8 @@ class Index(Searchable):
 
         Raises
         ------
+        ArgumentError
+            Metadata that is not text.
         OSError
             The folder is missing, read-only or full; a file that was there stays as it was.
 
@@ -341,6 +356,9 @@ class Index(Searchable):
         0
         """
         user = dict(self.metadata if metadata is None else metadata)
+        for key, value in user.items():
+            if not isinstance(key, str) or not isinstance(value, str):
+                raise ArgumentError(f"metadata: expected str to str, got {describe(key)} to {describe(value)}")
         frozen = self._native.freeze()
         try:
             tensors = frozen.tensors()
@@ -387,14 +405,14 @@ class Index(Searchable):
         if meta.get("kind") != _KIND:
             raise FormatError(f"{os.fspath(path)}: expected a file of kind '{_KIND}', got {meta.get('kind')!r}")
         try:
-            params = {key.removeprefix("index."): value for key, value in meta.items() if key.startswith("index.")}
-            ef = int(params.pop("ef"))
-            numbers = {key: int(params.pop(key)) for key in ("d", "max_degree", "ef_construction", "seed")}
-            rerank = params.pop("rerank") or None
-            index = cls(**numbers, **params, rerank=rerank)  # type: ignore[arg-type]
+            words = {key: _parameter(meta, key) for key in ("metric", "kind", "codes", "rerank")}
+            numbers = {key: _whole(meta, key) for key in ("d", "max_degree", "ef_construction", "seed", "ef")}
+            ef = numbers.pop("ef")
+            words["rerank"] = words["rerank"] or None
+            index = cls(**numbers, **words)  # type: ignore[arg-type]
             index.ef = ef
             index._native.restore({name: _as_bytes(name, array) for name, array in tensors.items()})
-        except (KeyError, TypeError, ValueError) as error:
+        except (ArgumentError, FormatError) as error:
             raise FormatError(f"{os.fspath(path)}: {error}") from error
         index.metadata = {key.removeprefix("user."): value for key, value in meta.items() if key.startswith("user.")}
         return index
@@ -435,10 +453,24 @@ class Index(Searchable):
         array = as_array(vectors, "vectors", "shape (n, d)")
         if array.ndim != 2:
             raise ArgumentError(f"vectors: expected shape (n, d), got {describe(array)}")
-        bits = 8 if params.get("metric") in codecs.BINARY_METRICS else 1
+        metric = params.get("metric")
+        bits = 8 if isinstance(metric, str) and metric in codecs.BINARY_METRICS else 1
         index = cls(array.shape[1] * bits, **params)
         index.add(array, ids, threads=threads, progress=progress)
         return index
+
+
+def _parameter(metadata: Mapping[str, str], name: str) -> str | None:
+    if f"index.{name}" not in metadata:
+        raise FormatError(f"index.{name}: expected a parameter of that name, got none")
+    return metadata[f"index.{name}"]
+
+
+def _whole(metadata: Mapping[str, str], name: str) -> int:
+    text = _parameter(metadata, name) or ""
+    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+        raise FormatError(f"index.{name}: expected a whole number, got {text!r:.40}")
+    return int(text)
 
 
 def _as_bytes(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:

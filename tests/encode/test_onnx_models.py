@@ -13,20 +13,22 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import VOCABULARY, token_rows, unit
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+from tiny_models import VOCABULARY, token_rows, unit
 
 import semblance as sb
 from semblance.encode import onnx as runner
 
+Shape = list[object]
 
-def save(path: Path, nodes: list[onnx.NodeProto], inputs: dict[str, tuple[int, list[object]]], outputs: dict[str, list[object]],
-         weights: dict[str, np.ndarray] | None = None) -> Path:  # fmt: skip
+
+def save(
+    path: Path, nodes: list[onnx.NodeProto], inputs: dict[str, tuple[int, Shape]], outputs: dict[str, Shape]
+) -> Path:
     """A model file from its parts; inputs are name → (element type, shape), outputs are f32."""
     graph = helper.make_graph(
         nodes, "g", [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in inputs.items()],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
-        [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()],
     )  # fmt: skip
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     return path
@@ -163,7 +165,7 @@ def _without_cuda() -> bool:
 
 @pytest.mark.skipif(not _without_cuda(), reason="this ONNX Runtime has CUDA")
 def test_cuda_that_is_not_there_is_an_error_with_the_line_to_run(tiny: Path) -> None:
-    with pytest.raises(sb.UnsupportedError, match=r"without CUDA \(pip uninstall -y onnxruntime; pip install 'semblance"):
+    with pytest.raises(sb.UnsupportedError, match=r"without CUDA \(pip uninstall -y onnxruntime; pip install '"):
         sb.Encoder(tiny, device="cuda")
 
 
@@ -182,7 +184,7 @@ class _SilentRuntime:
     def preload_dlls(self) -> None:
         pass
 
-    def InferenceSession(self, *args: object, providers: list[object]) -> object:  # noqa: N802
+    def InferenceSession(self, *args: object, providers: list[object]) -> object:
         return self._real.InferenceSession(*args, providers=providers[1:])  # type: ignore[attr-defined]
 
 

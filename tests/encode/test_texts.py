@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import VOCABULARY, token_rows, unit
+from tiny_models import VOCABULARY, token_rows, unit
 
 import semblance as sb
 
@@ -82,7 +82,7 @@ def test_lone_surrogates_count_as_the_replacement_character(encoder: sb.Encoder)
         (["a", 7], "int at position 1"),
         (["a", None, "b"], "NoneType at position 1"),
         ([b"a"], "bytes at position 0"),
-        ((text for text in ["a", 1.5]), "float at position 1"),
+        ({"a": 1, 1.5: 2}.keys(), "float at position 1"),
         (np.arange(3), "at position 0"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 pytestmark = pytest.mark.once
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "dictionary.py"
-WANTED = {"claustrophobia": "fear of small spaces", "pediatrician": "a doctor who treats children"}
+WANTED = {"claustrophobia": "fear of small spaces", "plutocracy": "government by the rich"}
 
 
 @pytest.fixture

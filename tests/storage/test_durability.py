@@ -30,12 +30,12 @@ def test_kill_during_writes_leaves_a_whole_file_at_least_as_new_as_acknowledged(
     path = tmp_path / "a"
     rng = np.random.default_rng(3)
     for _ in range(24):
-        process = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "1\n"
-        time.sleep(rng.uniform(0, 0.03))
-        process.send_signal(signal.SIGKILL)
-        acknowledged = ("1\n" + process.communicate()[0]).split("\n")[-2]
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "1\n"
+            time.sleep(rng.uniform(0, 0.03))
+            process.send_signal(signal.SIGKILL)
+            acknowledged = ["1", *process.stdout.read().split()][-1]
         arrays, metadata = storage.read(path)
         n = int(metadata["n"])
         assert n >= int(acknowledged)

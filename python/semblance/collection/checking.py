@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import Error
 from . import store
-from .live import LiveIndex, index_class
+from .live import LiveIndex
 
 
 @dataclass
@@ -58,7 +57,8 @@ def _check_vectors(connection: sqlite3.Connection, live: LiveIndex, keys: np.nda
 def _check_index(connection: sqlite3.Connection, live: LiveIndex, keys: np.ndarray) -> list[str]:
     held = np.sort(live.index.ids())
     if np.array_equal(held, keys):
-        return []
+        report = live.index.check()
+        return [] if report.ok else [f"index: {report}"]
     missing, extra = len(np.setdiff1d(keys, held)), len(np.setdiff1d(held, keys))
     return [f"index: expected the records' keys, got {missing} missing and {extra} too many"]
 
@@ -66,8 +66,5 @@ def _check_index(connection: sqlite3.Connection, live: LiveIndex, keys: np.ndarr
 def _check_file(live: LiveIndex) -> list[str]:
     if live.saved_sequence < 0:
         return []
-    try:
-        index_class().load(live.path)
-    except Error as error:
-        return [f"index file: {error}"]
-    return []
+    problem = live.file_problem()
+    return [f"index file: {problem}"] if problem else []

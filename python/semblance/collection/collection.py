@@ -14,34 +14,29 @@ import numpy as np
 
 from ..errors import ArgumentError, Error, NotFoundError
 from . import store
-from .checking import CheckReport, check_collection
 from .encoding import EncoderSlot, TextEncoder, load_encoder
 from .live import LiveIndex, new_stamp
-from .lock import ReadersWriterLock
 from .options import check_same, checked_indexed, new_settings
 from .progress import Progress, ProgressOption
+from .querying import Queryable
 from .records import (
     RecordId,
     Row,
+    check_direction,
     check_distinct,
     check_new,
-    check_vectors,
-    checked_id,
     checked_ids,
     checked_row,
     missing_ids,
 )
-from .searching import Hit, Searcher
 from .store import Store
-from .where import Where, compile_where
 
 _log = logging.getLogger("semblance.collection")
 
-_SNAPSHOT_TRIES = 3
-_UNSAVED_CHANGES = 50_000  # at least so many changes before the index file is written on the way
+_UNSAVED_CHANGES = 100_000  # at least so many changes before the index file is written on the way
 
 
-class Collection:
+class Collection(Queryable):
     """Records that are found by meaning; open one with `Collection.open`.
 
     One SQLite file holds the records, their vectors (float32, as given or encoded) and the words; one index file beside
@@ -53,9 +48,10 @@ class Collection:
 
     Examples
     --------
-    >>> import tempfile, os
+    >>> import os, tempfile
+    >>> import semblance as sb
     >>> path = os.path.join(tempfile.mkdtemp(), "points.db")
-    >>> with Collection.open(path, dim=2) as db:
+    >>> with sb.Collection.open(path, dim=2) as db:
     ...     db.add([{"id": "east", "vector": [1.0, 0.0], "hue": 0}, {"id": "north", "vector": [0.0, 1.0], "hue": 90}])
     ...     [hit.id for hit in db.search([0.9, 0.1], k=1)]
     ...     [hit.id for hit in db.search([0.9, 0.1], where="hue > 10")]
@@ -65,15 +61,8 @@ class Collection:
     """
 
     def __init__(self, store_: Store, encoder: EncoderSlot, live: LiveIndex) -> None:
-        assert store_.settings is not None
-        self._store = store_
-        self._settings = store_.settings
-        self._encoder = encoder
-        self._live = live
-        self._lock = ReadersWriterLock()
-        self._searcher = Searcher(self._settings, encoder, live)
+        super().__init__(store_, encoder, live)
         self._wrote = False
-        self._closed = False
 
     @classmethod
     def open(
@@ -105,12 +94,23 @@ class Collection:
         index_options : mapping, optional
             Further arguments of `semblance.Index` for a new collection, such as ``{"codes": "f16"}``.
 
+        Returns
+        -------
+        Collection
+            Open, its index in memory equal to the records; close it, or use it as a context.
+
         Raises
         ------
         ArgumentError
             ``encoder``, ``dim`` or ``metric`` differ from what the collection was made with; a folder that is missing.
         FormatError
             The file is not a collection, is damaged, or is of a newer version.
+        UnsupportedError
+            Python's SQLite was built without FTS5.
+
+        Notes
+        -----
+        Cost: one read of the index file and a replay of what it lacks, or building it from the records.
         """
         name = os.fspath(path)
         if not isinstance(name, str) or not name or "\0" in name:
@@ -172,16 +172,49 @@ class Collection:
         return self._put_all(records, batch, progress, replace=False)
 
     def upsert(self, records: Any, *, batch: int = 1024, progress: ProgressOption = False) -> int:
-        """Add records, replacing those whose id exists (wholly: fields, text and vector); otherwise as `add`."""
-        return self._put_all(records, batch, progress, replace=True)
+        """Add records, replacing those whose id exists wholly: fields, text and vector.
 
-    def remove(self, ids: RecordId | Iterable[RecordId], *, strict: bool = False) -> int:
-        """Delete records with their text, fields and vector; return how many existed.
+        Parameters
+        ----------
+        records : dict or iterable of dict
+            As in `add`; where an id comes twice, the last one stays.
+        batch, progress
+            As in `add`.
 
-        No search that starts after the call returns finds them, in this process or another.
+        Returns
+        -------
+        int
+            How many were taken, durable like those of `add`.
 
         Raises
         ------
+        ArgumentError
+            As in `add`, but for ids that exist.
+        """
+        return self._put_all(records, batch, progress, replace=True)
+
+    def remove(self, ids: RecordId | Iterable[RecordId], *, strict: bool = False) -> int:
+        """Delete records with their text, fields and vector.
+
+        No search that starts after the call returns finds them, in this process or another. Their bytes are overwritten
+        in the database; `compact` takes them out of the index file and of the write-ahead log.
+
+        Parameters
+        ----------
+        ids : str, int, or iterable of them
+            The records to delete.
+        strict : bool
+            True refuses ids that do not exist.
+
+        Returns
+        -------
+        int
+            How many existed.
+
+        Raises
+        ------
+        ArgumentError
+            Something that cannot be an id.
         NotFoundError
             With ``strict=True``, an id that does not exist; nothing is removed then.
         """
@@ -198,165 +231,63 @@ class Collection:
             return len(existing)
 
     def checkpoint(self) -> None:
-        """Write the index file, so that the next opening has nothing to catch up. Cost: one write of the index."""
+        """Write the index file, so that the next opening has nothing to catch up.
+
+        Raises
+        ------
+        CapacityError
+            No room for the file; the old one stays, the records are safe.
+        ArgumentError
+            The folder cannot be written, or the collection is closed.
+
+        Notes
+        -----
+        Cost: one write of the index; a rebuild of it where removed and replaced rows outnumber the living ones.
+        """
         self._check_open()
         stamp = new_stamp()
         with self._store.writing() as connection:
             store.add_checkpoint(connection, stamp)
             connection.execute("COMMIT")
         with self._lock.shared():
+            if self._live.mostly_removed():
+                self._live.index.compact()
             self._live.save(stamp)
             sequence = self._live.saved_sequence
         with self._store.writing() as connection:
             store.prune_removed(connection, sequence)
             connection.execute("COMMIT")
 
+    def compact(self) -> None:
+        """Give back the room of removed records, in memory and in the files; writers wait.
+
+        Raises
+        ------
+        CapacityError
+            No room for a second copy of the files; the old ones stay.
+
+        Notes
+        -----
+        Cost: a rebuild of the index and one write of both files.
+        """
+        self._check_open()
+        with self._lock.shared():
+            self._live.index.compact()
+        self._store.vacuum()
+        self.checkpoint()
+
     def close(self) -> None:
-        """Write the index file if this object changed something, and close the files. Twice is once."""
+        """Write the index file if this object changed something, and close the files. Twice is once.
+
+        Notes
+        -----
+        An index file that cannot be written is a warning in the log, no error: the records are safe in SQLite.
+        """
         if self._closed:
             return
         if self._wrote and self._live.saved_sequence != self._live.sequence:
             self._checkpoint_quietly()
         self._close_files()
-
-    # ---- asking ------------------------------------------------------------------------------------------------------
-
-    def search(
-        self,
-        query: Any,
-        k: int = 10,
-        where: Where | None = None,
-        *,
-        hybrid: bool = False,
-        ef: int | None = None,
-    ) -> Any:
-        """Return the best records for a text or a vector, best first.
-
-        Parameters
-        ----------
-        query : str or array (d,); or a list of str or array (q, d)
-            One query gives one list of hits, several give a list of lists.
-        k : int
-            Hits wanted; fewer come back where fewer records fulfil the condition.
-        where : str or (str, values), optional
-            An SQL condition over the record's own fields, such as ``"year >= 1990 AND genre = 'drama'"`` or
-            ``("year >= ? AND genre IN ?", (1990, ["drama", "crime"]))``. Text stands in single quotes; a field whose
-            name is not a plain word in double quotes; ``director.name`` is a field inside a field;
-            ``contains(genres, 'drama')`` looks into a list. SQLite's rules of comparison hold: a missing field is NULL.
-        hybrid : bool
-            Fuse the vector hits with BM25 hits of the query's words by reciprocal rank; needs text queries.
-        ef : int, optional
-            Beam width of the index's search.
-
-        Returns
-        -------
-        list of Hit, or list of list of Hit
-            Scores: cosine or inner product, or minus the squared distance; of a hybrid search the fused rank score.
-
-        Raises
-        ------
-        ArgumentError
-            k below 1, a query of wrong length or not finite, a condition that is not one (nothing of it is run).
-
-        Notes
-        -----
-        Cost: a filter is one SQL query, remembered until the next change. Source of the fusion: Cormack, Clarke and
-        Buettcher, Reciprocal rank fusion outperforms Condorcet, SIGIR 2009.
-        """
-        self._check_open()
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-            raise ArgumentError(f"k: expected an integer of at least 1, got {k!r}")
-        texts, vectors, single = self._searcher.queries(query)
-        if hybrid and texts is None:
-            raise ArgumentError("query: expected text for a hybrid search, got a vector")
-        condition = None if where is None else compile_where(where, self._settings.columns)
-
-        def run(connection: Connection) -> list[list[Hit]]:
-            fused = texts if hybrid else None
-            return self._searcher.run(connection, vectors, fused, k=int(k), condition=condition, ef=ef)
-
-        hits = self._on_snapshot(run)
-        return hits[0] if single else hits
-
-    def get(self, ids: Any) -> Any:
-        """Return the record of an id, or the records of several in their order (dicts, without vectors).
-
-        Raises
-        ------
-        NotFoundError
-            An id that does not exist.
-        """
-        wanted = checked_ids(ids)
-        with self._store.reading() as connection:
-            keys = store.keys_of(connection, wanted)
-            if len(keys) < len(set(wanted)):
-                raise NotFoundError(f"ids: expected ids that exist, got {missing_ids(wanted, keys)}")
-            records = store.records_by_key(connection, keys.values())
-        found = [records[keys[record_id]] for record_id in wanted]
-        return found[0] if isinstance(ids, str | int | np.integer) else found
-
-    def vectors(self, ids: RecordId | Iterable[RecordId]) -> np.ndarray:
-        """Return the vectors of ids, float32 (n, d), as they were given or encoded; NotFoundError for a missing id."""
-        wanted = checked_ids(ids)
-        with self._store.reading() as connection:
-            keys = store.keys_of(connection, wanted)
-            if len(keys) < len(set(wanted)):
-                raise NotFoundError(f"ids: expected ids that exist, got {missing_ids(wanted, keys)}")
-            found, vectors = store.vectors_of(connection, keys.values(), self._settings.dim)
-        place = {int(key): at for at, key in enumerate(found)}
-        return vectors[[place[keys[record_id]] for record_id in wanted]]
-
-    def ids(self) -> list[RecordId]:
-        """Return all ids, in the order in which they were first added."""
-        with self._store.reading() as connection:
-            return [row[0] for row in connection.execute("SELECT id FROM records ORDER BY key")]
-
-    def __len__(self) -> int:
-        with self._store.reading() as connection:
-            return int(connection.execute("SELECT count(*) FROM records").fetchone()[0])
-
-    def __contains__(self, record_id: object) -> bool:
-        with self._store.reading() as connection:
-            return bool(store.keys_of(connection, [checked_id(record_id)]))
-
-    @property
-    def dim(self) -> int:
-        """Dimensions d of the vectors."""
-        return self._settings.dim
-
-    @property
-    def metric(self) -> str:
-        """ "cosine", "ip" or "l2"."""
-        return self._settings.metric
-
-    @property
-    def indexed(self) -> tuple[str, ...]:
-        """Fields with a column and an SQL index."""
-        return tuple(self._settings.indexed)
-
-    def stats(self) -> dict[str, Any]:
-        """Return counts, sizes in bytes, sequence numbers and the index's own statistics."""
-        with self._store.reading() as connection:
-            sequence = store.sequence_of(connection)
-        files = {"database": self._store.path, "wal": self._store.path + "-wal", "index": self._live.path}
-        with self._lock.shared():
-            return {
-                "records": len(self),
-                "dim": self.dim,
-                "metric": self.metric,
-                "encoder": self._settings.encoder,
-                "indexed": list(self.indexed),
-                "sequence": sequence,
-                "index_sequence": self._live.sequence,
-                "saved_sequence": self._live.saved_sequence,
-                "bytes": {name: os.path.getsize(file) for name, file in files.items() if os.path.exists(file)},
-                "index": self._live.index.stats(),
-            }
-
-    def check(self) -> CheckReport:
-        """Compare database, words, vectors, index and index file with each other; cost: reads everything once."""
-        report: CheckReport = self._on_snapshot(lambda connection: check_collection(connection, self._live))
-        return report
 
     # ---- within ------------------------------------------------------------------------------------------------------
 
@@ -383,7 +314,8 @@ class Collection:
 
     def _checked_together(self, rows: list[Row], replace: bool) -> list[Row]:
         """Refuse what a later batch would refuse, before the first is stored."""
-        check_vectors(rows, self.metric, 0)
+        for at, row in enumerate(rows):
+            check_direction(row, self.metric, f"records[{at}]")
         if not replace:
             check_distinct(rows)
             with self._store.reading() as connection:
@@ -404,7 +336,7 @@ class Collection:
             self._catch_up_index(connection)
             keys = store.put(connection, rows, vectors)
             self._commit(connection, keys, lambda: self._live.index.upsert(vectors, keys))
-        if self._live.sequence - self._live.saved_sequence > max(_UNSAVED_CHANGES, len(self._live.index) // 2):
+        if self._live.sequence - self._live.saved_sequence > max(_UNSAVED_CHANGES, len(self._live.index)):
             self._checkpoint_quietly()
         return count
 
@@ -415,7 +347,8 @@ class Collection:
             encoded = self._encoder.encode([row.text or "" for row in bare], where)
             for row, vector in zip(bare, encoded, strict=True):
                 row.vector = vector
-        check_vectors(rows, self.metric, first)
+        for at, row in enumerate(rows, first):
+            check_direction(row, self.metric, f"records[{at}]")
 
     def _catch_up_index(self, connection: Connection) -> None:
         if self._live.sequence != store.sequence_of(connection):
@@ -437,27 +370,11 @@ class Collection:
             self._live.sequence = sequence
             self._wrote = True
 
-    def _on_snapshot(self, run: Callable[[Connection], Any]) -> Any:
-        """Run on a snapshot of the database while the index holds exactly that state."""
-        for _ in range(_SNAPSHOT_TRIES):
-            with self._lock.shared(), self._store.reading() as connection:
-                if self._live.sequence == store.sequence_of(connection):
-                    return run(connection)
-            with self._lock.exclusive(), self._store.reading() as connection:
-                self._live.catch_up(connection)
-        with self._lock.exclusive(), self._store.reading() as connection:  # others write all the time
-            self._live.catch_up(connection)
-            return run(connection)
-
     def _checkpoint_quietly(self) -> None:
         try:
             self.checkpoint()
         except (Error, OSError) as error:  # the records are safe in SQLite; only the next opening takes longer
             _log.warning("%s: the index file was not written: %s", self._live.path, error)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ArgumentError(f"{self._store.path}: expected an open collection, got a closed one")
 
     def _close_files(self) -> None:
         self._closed = True
@@ -474,7 +391,3 @@ class Collection:
             self.close()
         elif not self._closed:  # after Ctrl-C or an error, leave at once: the records are in SQLite
             self._close_files()
-
-    def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{len(self)} records"
-        return f"<Collection {self._store.path!r}: {state}, {self.dim} dimensions, {self.metric}>"

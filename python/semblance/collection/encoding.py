@@ -16,11 +16,15 @@ from .schema import Settings
 class TextEncoder(Protocol):
     """What a collection asks of an encoder; `semblance.Encoder` is one."""
 
-    dim: int
-    fingerprint: str
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def fingerprint(self) -> str: ...
 
     def encode(self, inputs: Any, /) -> np.ndarray:
         """Return f32 (n, dim) for n texts."""
+        ...
 
 
 def load_encoder(source: str | None) -> TextEncoder:

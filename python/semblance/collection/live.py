@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import sqlite3
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,8 @@ import numpy as np
 from ..errors import Error
 from . import store
 from .schema import Settings
+
+_DEAD_ROWS = 1000
 
 _log = logging.getLogger("semblance.collection")
 
@@ -32,6 +35,8 @@ class VectorIndex(Protocol):
     def ids(self) -> np.ndarray: ...
     def allow(self, ids: np.ndarray) -> Any: ...
     def search(self, queries: np.ndarray, k: int, *, ef: int | None, allowed: Any) -> tuple[np.ndarray, np.ndarray]: ...
+    def compact(self) -> None: ...
+    def check(self) -> Any: ...
     def stats(self) -> dict[str, Any]: ...
     def save(self, path: str, metadata: dict[str, str] | None = None) -> None: ...
 
@@ -58,7 +63,8 @@ class LiveIndex:
         reason = self._load(connection)
         if reason is not None:
             if store.sequence_of(connection):
-                _log.warning("%s: building the index from the records: %s", self.path, reason)
+                level = logging.WARNING if os.path.exists(self.path) else logging.INFO
+                _log.log(level, "%s: building the index from the records: %s", self.path, reason)
             self._build(connection)
         self.catch_up(connection)
 
@@ -94,6 +100,20 @@ class LiveIndex:
         metadata = {"stamp": stamp, "sequence": str(self.sequence), "encoder": self.settings.encoder or ""}
         self.index.save(self.path, metadata=metadata)
         self.saved_sequence = self.sequence
+
+    def mostly_removed(self) -> bool:
+        """Return whether dead rows outnumber the living, so that a rebuild is worth its cost."""
+        stats = self.index.stats()
+        dead = int(stats["rows"]) - int(stats["live"])
+        return dead > max(_DEAD_ROWS, int(stats["live"]))
+
+    def file_problem(self) -> str | None:
+        """Load the file anew and return what is wrong with it, or None."""
+        try:
+            index_class().load(self.path)
+        except Error as error:
+            return str(error)
+        return None
 
     def _load(self, connection: sqlite3.Connection) -> str | None:
         """Load the file; return why it cannot be used, or None."""

@@ -21,7 +21,7 @@ class Progress:
         self._total = total
         self._bar: Any = None
         if option is True:
-            from tqdm.auto import tqdm  # type: ignore[import-untyped]
+            from tqdm.auto import tqdm
 
             self._bar = tqdm(total=total, unit=" records")
 

@@ -146,15 +146,10 @@ def check_new(existing: Mapping[RecordId, int]) -> None:
         raise ArgumentError(f"records: expected new ids, got {some_ids(existing)} (upsert replaces)")
 
 
-def check_vectors(rows: Sequence[Row], metric: str, first: int) -> None:
-    """Refuse what the index would refuse, naming the record."""
-    if metric != "cosine":
-        return
-    for at, row in enumerate(rows, first):
-        if row.vector is not None and not row.vector.any():
-            raise ArgumentError(
-                f"records[{at}]: expected a vector that is not zero under cosine, got zeros ({row.id!r})"
-            )
+def check_direction(row: Row, metric: str, where: str) -> None:
+    """Refuse a zero vector under cosine, as the index would, naming the record."""
+    if metric == "cosine" and row.vector is not None and not row.vector.any():
+        raise ArgumentError(f"{where}: expected a vector that is not zero under cosine, got zeros ({row.id!r})")
 
 
 def missing_ids(wanted: Iterable[RecordId], existing: Mapping[RecordId, int]) -> str:

@@ -23,7 +23,7 @@ BUSY_SECONDS = 60.0
 KEPT_CHECKPOINTS = 16
 
 _READ_ACTIONS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_TRANSACTION}
-_READ_FUNCTIONS = FUNCTIONS | {"json_extract", "json_each", "bm25", "like", "glob", "count"}
+_READ_FUNCTIONS = FUNCTIONS | {"json_extract", "json_each", "bm25", "match", "like", "glob", "count", "max"}
 
 
 _READ_PRAGMAS = {"data_version", "integrity_check"}  # the first is FTS5's
@@ -124,6 +124,13 @@ class Store:
                     connection.execute("ROLLBACK")
                 self._return_reader(connection)
 
+    def vacuum(self) -> None:
+        """Write the file anew without free pages, and empty the write-ahead log."""
+        with translated(self.path), self._write_lock:
+            connection = self._writing_connection()
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Close every connection; one that is in use is closed when it is returned."""
         with self._write_lock, self._pool_lock:
@@ -131,6 +138,11 @@ class Store:
             for connection in (*self._readers, *([self._writer] if self._writer else [])):
                 connection.close()
             self._readers, self._writer = [], None
+
+    def __del__(self) -> None:
+        for connection in (*getattr(self, "_readers", ()), getattr(self, "_writer", None)):
+            if connection is not None:
+                connection.close()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -142,7 +154,7 @@ class Store:
             self._writer = self._connect()
             self._writer.execute("PRAGMA journal_mode = WAL")
             self._writer.execute("PRAGMA synchronous = FULL")  # a commit that returned survives power loss
-            self._writer.execute("PRAGMA secure_delete = ON")  # a removed text does not linger in free pages
+            self._writer.execute("PRAGMA secure_delete = FAST")  # zeros over deleted content; VACUUM for free pages
         return self._writer
 
     def _take_reader(self) -> sqlite3.Connection:
@@ -180,6 +192,8 @@ def _authorize(action: int, first: str | None, second: str | None, *_: str | Non
     allowed = action in _READ_ACTIONS
     allowed |= action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in _READ_FUNCTIONS
     allowed |= action == sqlite3.SQLITE_PRAGMA and first in _READ_PRAGMAS
+    # SQLite asks so when it declares the virtual tables json_each and words; query_only keeps it from being written.
+    allowed |= action == sqlite3.SQLITE_UPDATE and first == "sqlite_master"
     return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .distill import distill
+from .distillation import distill, distill_file
 from .encoder import Encoder
 
-__all__ = ["Encoder", "distill"]
+__all__ = ["Encoder", "distill", "distill_file"]

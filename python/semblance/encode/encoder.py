@@ -209,6 +209,16 @@ class Encoder:
     def tokens(self, texts: Iterable[str]) -> list[list[str]]:
         """The token strings that the model sees of each text, cut at ``max_tokens``.
 
+        Parameters
+        ----------
+        texts : iterable of str
+            As for `encode`; the instruction goes before each.
+
+        Returns
+        -------
+        list of list of str
+            One list a text, special tokens of an ONNX model included.
+
         Raises
         ------
         ArgumentError
@@ -218,12 +228,17 @@ class Encoder:
         --------
         >>> import semblance as sb
         >>> sb.Encoder().tokens(["Claustrophobia!"])
-        [['cl', '##aus', '##tro', '##phobia', '!']]
+        [['claus', '##tro', '##phobia', '!']]
         """
         return self._model.tokens([self._instruction + text for text in checked(texts)])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a static encoder to one file that ``Encoder(path)`` opens.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            The file; replaced as a whole if it exists.
 
         Raises
         ------

@@ -308,7 +308,8 @@ def _lengths(feed: Mapping[str, np.ndarray], output: np.ndarray) -> np.ndarray:
     """Real positions of each item: from an attention mask of the output's length, else all of them."""
     mask = feed.get("attention_mask")
     if output.ndim == 3 and mask is not None and mask.shape == output.shape[:2]:
-        return np.asarray(mask, np.int64).sum(axis=1)
+        lengths: np.ndarray = np.asarray(mask, np.int64).sum(axis=1)
+        return lengths
     return np.full(len(output), output.shape[1], np.int64)
 
 

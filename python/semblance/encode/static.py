@@ -1,6 +1,6 @@
 """The static encoder: tokens → rows of a quantised table → their mean, through the native pooled look-up.
 
-One row a token; how much a token counts is the length of its row, so a text's vector is their plain mean. See `distill`.
+One row a token, whose length says how much the token counts; so a text's vector is a plain mean. Made by `distill`.
 """
 
 from __future__ import annotations
@@ -148,8 +148,10 @@ class StaticModel:
                 raise
             raise FormatError(f"{where}: expected dim, max_tokens, empty_id and a tokenizer, got {error!r}") from error
         table = EmbeddingTable._from_tensors(_under(_TABLE, tensors), _under(_TABLE, metadata))
-        if len(table) < tokenizer.size or not 0 <= numbers["empty_id"] < len(table) or table.dim != numbers["dim"]:
-            raise FormatError(f"{where}: expected a row for each of {tokenizer.size} tokens, got {len(table)} rows")
+        fits = len(table) >= tokenizer.size and table.dim == numbers["dim"] and numbers["max_tokens"] >= 1
+        if not fits or not 0 <= numbers["empty_id"] < len(table):
+            want = f"{tokenizer.size} rows, of {numbers['dim']} dimensions"
+            raise FormatError(f"{where}: expected {want}, got {len(table)} of {table.dim}, or an id or limit outside")
         source = _under(_SOURCE, metadata)
         name = metadata.get("name", where)
         empty, longest = numbers["empty_id"], numbers["max_tokens"]
