@@ -45,7 +45,7 @@ Ids add(BoundIndex& self, const py::array& rows, const std::optional<py::array>&
   std::int64_t* out = given.mutable_data();
   monitored(progress, [&](Monitor* monitor) {
     check_rows(input, n, self.index.params(), "vectors");
-    self.index.add(input, wanted, n, replace, threads, monitor, out);
+    self.index.add({input, wanted, n}, replace, threads, monitor, out);
   });
   return given;
 }
@@ -65,7 +65,7 @@ py::tuple search(const BoundIndex& self, const py::array& queries, std::size_t k
   const SearchOptions options = options_of(k, ef, exact, allowed, threads);
   monitored(py::none(), [&](Monitor* monitor) {
     check_rows(input, n, self.index.params(), "queries");
-    self.index.search(input, n, options, monitor, out_ids, out_distances);
+    self.index.search({input, n}, options, monitor, {out_ids, out_distances});
   });
   return py::make_tuple(std::move(ids), std::move(distances));
 }
@@ -77,7 +77,7 @@ py::tuple within(const BoundIndex& self, const py::array& queries, float radius,
   const SearchOptions options = options_of(1, ef, exact, allowed, threads);
   RangeResult result = monitored(py::none(), [&](Monitor* monitor) {
     check_rows(input, n, self.index.params(), "queries");
-    return self.index.within(input, n, radius, options, monitor);
+    return self.index.within({input, n}, radius, options, monitor);
   });
   return py::make_tuple(take_vector(std::move(result.offsets)), take_vector(std::move(result.ids)),
                         take_vector(std::move(result.distances)));

@@ -39,11 +39,17 @@ Neighbour descend(const Graph& graph, const Scorer& scorer, std::size_t level, W
 void search_level(const Graph& graph, const Scorer& scorer, Neighbour start, std::size_t level, std::size_t ef,
                   WalkScratch& scratch);
 
-// Best-first search on the base level that keeps only nodes that pass `filter`, walking through the others; the closest
-// `ef` of them are left in scratch.best. Gives up and returns false once it scored more than `budget` nodes: then a
-// scan of those nodes is the cheaper way.
-bool search_allowed(const Graph& graph, const Scorer& scorer, Neighbour start, const Filter& filter, std::size_t ef,
-                    std::size_t budget, WalkScratch& scratch);
+// What a filtered walk looks for, and when it should give up.
+struct FilteredWalk {
+  const Filter& filter;
+  std::size_t ef;
+  std::size_t budget;  // nodes it may score: beyond it, a scan of the rows that pass is cheaper
+};
+
+// Best-first search on the base level that keeps only nodes that pass the filter, walking through the others; the
+// closest `ef` of them are left in scratch.best. Returns false once it is over budget.
+bool search_filtered(const Graph& graph, const Scorer& scorer, Neighbour start, const FilteredWalk& walk,
+                     WalkScratch& scratch);
 
 // All nodes that are linked to the pool's nodes through nodes within `radius`; appended to scratch.frontier with the
 // pool's own. The pool must come from search_level on the base level.

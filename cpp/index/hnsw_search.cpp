@@ -58,17 +58,17 @@ void search_level(const Graph& graph, const Scorer& scorer, Neighbour start, std
   }
 }
 
-bool search_allowed(const Graph& graph, const Scorer& scorer, Neighbour start, const Filter& filter, std::size_t ef,
-                    std::size_t budget, WalkScratch& scratch) {
+bool search_filtered(const Graph& graph, const Scorer& scorer, Neighbour start, const FilteredWalk& walk,
+                     WalkScratch& scratch) {
   const auto farther = [](const Neighbour& a, const Neighbour& b) { return b < a; };
   std::vector<Neighbour>& frontier = scratch.frontier;
   TopK& best = scratch.best;
-  best.reset(ef);
+  best.reset(walk.ef);
   frontier.assign(1, start);
   scratch.visited.insert(start.id);
-  if (filter.test(start.id)) best.offer(start);
+  if (walk.filter.test(start.id)) best.offer(start);
   while (!frontier.empty() && frontier.front().distance <= best.worst()) {
-    if (scratch.scored > budget) return false;
+    if (scratch.scored > walk.budget) return false;
     const Neighbour current = frontier.front();
     std::pop_heap(frontier.begin(), frontier.end(), farther);
     frontier.pop_back();
@@ -78,7 +78,7 @@ bool search_allowed(const Graph& graph, const Scorer& scorer, Neighbour start, c
       if (!(next.distance <= best.worst())) continue;
       frontier.push_back(next);
       std::push_heap(frontier.begin(), frontier.end(), farther);
-      if (filter.test(next.id)) best.offer(next);
+      if (walk.filter.test(next.id)) best.offer(next);
     }
     if (!frontier.empty()) graph.prefetch(frontier.front().id);
   }

@@ -76,25 +76,25 @@ void VectorIndex::link(RowSet& rows, std::size_t first, std::size_t last, std::s
   link_nodes(*rows.graph, scorers, first, last, {params_.ef_construction, alpha, offset, threads}, monitor);
 }
 
-void VectorIndex::add(const std::byte* input, const std::int64_t* ids, std::size_t n, bool replace, std::size_t threads,
-                      Monitor* monitor, std::int64_t* given) {
+void VectorIndex::add(const RowBatch& batch, bool replace, std::size_t threads, Monitor* monitor, std::int64_t* given) {
   const std::lock_guard writing(write_mutex_);
   const std::shared_ptr<RowSet> rows = rows_.pin();
-  if (ids != nullptr) {
-    check_ids(*rows, ids, n, replace);
+  const std::size_t first = rows->count.load(), n = batch.n;
+  if (batch.ids != nullptr) {
+    check_ids(*rows, batch.ids, n, replace);
   } else if (n > 0 && next_id_ > std::numeric_limits<std::int64_t>::max() - static_cast<std::int64_t>(n)) {
     throw ArgumentError(expected("ids", "explicit ids, the consecutive ones being used up", "none"));
   }
-  const std::size_t first = rows->count.load();
   if (n > kMaxRows - first) {
     throw CapacityError(expected("index", "at most " + std::to_string(kMaxRows) + " rows",
                                  std::to_string(first) + " and " + std::to_string(n) + " more"));
   }
   rows->grow(first + n);
-  encode(*rows, input, first, n, threads, monitor);
-  for (std::size_t i = 0; i < n; ++i)
-    *rows->ids.as<std::int64_t>(first + i) = given[i] =
-        ids != nullptr ? ids[i] : next_id_ + static_cast<std::int64_t>(i);
+  encode(*rows, batch.rows, first, n, threads, monitor);
+  for (std::size_t i = 0; i < n; ++i) {
+    given[i] = batch.ids != nullptr ? batch.ids[i] : next_id_ + static_cast<std::int64_t>(i);
+    *rows->ids.as<std::int64_t>(first + i) = given[i];
+  }
   rows->count.store(first + n);
   link(*rows, first, first + n, threads, monitor);
   publish(*rows, first, n);

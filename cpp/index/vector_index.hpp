@@ -39,6 +39,13 @@ struct CheckReport {
   std::vector<std::string> problems;
 };
 
+// Rows of (n, input_bytes); ids null = consecutive from the largest so far + 1.
+struct RowBatch {
+  const std::byte* rows;
+  const std::int64_t* ids;
+  std::size_t n;
+};
+
 struct IndexSearchScratch;
 
 class VectorIndex {
@@ -50,18 +57,22 @@ class VectorIndex {
   std::size_t size() const { return rows()->live_count.load(std::memory_order_relaxed); }
   std::size_t input_bytes() const { return rows()->codes.codec->input_bytes(); }
 
-  // Rows are (n, input_bytes); ids null = consecutive from the largest so far + 1, written to `given`. Replacing allows
-  // ids that exist. All or nothing: the batch becomes visible at the end.
-  void add(const std::byte* rows, const std::int64_t* ids, std::size_t n, bool replace, std::size_t threads,
-           Monitor* monitor, std::int64_t* given);
+  // Writes the ids that the rows got to `given`. All or nothing: the batch becomes visible at the end.
+  void add(const RowBatch& batch, bool replace, std::size_t threads, Monitor* monitor, std::int64_t* given);
   std::size_t remove(const std::int64_t* ids, std::size_t n);
   void compact(std::size_t threads, Monitor* monitor);
 
-  // Results are (n, k), padded with id -1 and distance infinity.
-  void search(const std::byte* queries, std::size_t n, const SearchOptions& options, Monitor* monitor,
-              std::int64_t* ids, float* distances) const;
-  RangeResult within(const std::byte* queries, std::size_t n, float radius, const SearchOptions& options,
-                     Monitor* monitor) const;
+  // Queries are (n, input_bytes). Results are (n, k), padded with id -1 and distance infinity.
+  struct Queries {
+    const std::byte* data;
+    std::size_t n;
+  };
+  struct Results {
+    std::int64_t* ids;
+    float* distances;
+  };
+  void search(Queries queries, const SearchOptions& options, Monitor* monitor, Results out) const;
+  RangeResult within(Queries queries, float radius, const SearchOptions& options, Monitor* monitor) const;
 
   void get(const std::int64_t* ids, std::size_t n, std::byte* out) const;  // NotFoundError names the first missing id
   bool contains(std::int64_t id) const;
@@ -93,20 +104,21 @@ class VectorIndex {
     std::shared_ptr<const RowSet> rows;
     std::shared_ptr<const SlotSet> allowed;  // null = all
     std::uint64_t version;
+
+    Filter filter() const { return {&rows->live, allowed ? &allowed->bits : nullptr}; }
   };
   Snapshot snapshot(AllowedIds* allowed) const;
 
-  void search_one(const std::byte* query, const RowSet& rows, const SearchOptions& options, const SlotSet* allowed,
+  void search_one(const std::byte* query, const Snapshot& snapshot, const SearchOptions& options,
                   IndexSearchScratch& scratch) const;
-  void search_exact(const std::byte* queries, std::size_t n, const RowSet& rows, const SearchOptions& options,
-                    const SlotSet* allowed, std::int64_t* ids, float* distances) const;
-  void walk(const RowSet& rows, const Scorer& scorer, const SearchOptions& options, const SlotSet* allowed,
-            std::size_t wanted, IndexSearchScratch& scratch) const;
-  void collect_within(const RowSet& rows, const Scorer& scorer, const Filter& filter, float limit, bool exact,
-                      std::size_t ef, IndexSearchScratch& scratch) const;
+  void search_exact(Queries queries, const Snapshot& snapshot, const SearchOptions& options, Results out) const;
+  void walk(const Snapshot& snapshot, const Scorer& scorer, const SearchOptions& options, std::size_t wanted,
+            IndexSearchScratch& scratch) const;
+  void scan_within(const Snapshot& snapshot, const Scorer& scorer, float limit, IndexSearchScratch& scratch) const;
+  void walk_within(const Snapshot& snapshot, const Scorer& scorer, float limit, std::size_t ef,
+                   IndexSearchScratch& scratch) const;
   void rerank(const RowSet& rows, IndexSearchScratch& scratch) const;
-  void write_out(const RowSet& rows, const std::vector<Neighbour>& found, std::size_t k, bool unique, std::int64_t* ids,
-                 float* distances) const;
+  void write_out(const Snapshot& snapshot, const std::vector<Neighbour>& found, std::size_t k, Results out) const;
   float to_distance(float score) const;
   float to_score(float distance) const;
   std::unique_ptr<IndexSearchScratch> take_scratch() const;

@@ -1,12 +1,10 @@
 // Searches: walk or scan on the codes, reorder on the finer ones, and the one way out to ids and distances.
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <limits>
-#include <utility>
 
 #include "core/error.hpp"
 #include "index/input.hpp"
+#include "index/passing.hpp"
 #include "index/search_scratch.hpp"
 #include "index/vector_index.hpp"
 
@@ -14,40 +12,16 @@ namespace semblance {
 namespace {
 
 constexpr std::size_t kQueryGrain = 8;
-constexpr std::size_t kScanBlock = 128;  // rows a query is scored against at a time: their codes stay in cache
-constexpr float kRangeSlack = 0.01F;     // codes find what lies this much beyond a radius; finer codes then decide
 
 // Candidates that are worth a look on finer codes: codes misplace the last few of k.
 std::size_t rerank_count(std::size_t k, bool fine) { return fine ? std::max(2 * k, k + 16) : k; }
 
-// Calls visit(slots, count) with the slots of [0, n) that pass the filter, some hundred at a time.
-template <class Visit>
-void for_each_passing(const Filter& filter, std::size_t n, const Visit& visit) {
-  std::uint32_t slots[kScanBlock + kWordBits];
-  std::size_t count = 0;
-  for (std::size_t w = 0; w < words_for(n); ++w) {
-    for (std::uint64_t word = filter.word(w); word != 0; word &= word - 1)
-      slots[count++] = static_cast<std::uint32_t>(w * kWordBits + static_cast<std::size_t>(std::countr_zero(word)));
-    while (count > 0 && slots[count - 1] >= n) --count;
-    if (count >= kScanBlock) visit(slots, std::exchange(count, 0));
-  }
-  if (count > 0) visit(slots, count);
-}
-
 void scan(const Filter& filter, const Scorer& scorer, std::size_t n, TopK& best) {
-  float scores[kScanBlock + kWordBits];
+  float scores[kMostPassing];
   for_each_passing(filter, n, [&](const std::uint32_t* slots, std::size_t count) {
     scorer(slots, count, scores);
     for (std::size_t i = 0; i < count; ++i) best.offer({scores[i], slots[i]});
   });
-}
-
-// The query as the codecs take it: a unit vector under cosine.
-const std::byte* ready(const std::byte* query, const IndexParams& params, std::vector<float>& unit) {
-  if (params.metric != Metric::cosine) return query;
-  unit.resize(params.dim);
-  normalise(reinterpret_cast<const float*>(query), params.dim, unit.data());
-  return reinterpret_cast<const std::byte*>(unit.data());
 }
 
 void keep_first_of_each_id(const RowSet& rows, std::vector<Neighbour>& found) {
@@ -114,34 +88,35 @@ void VectorIndex::give_scratch(std::unique_ptr<IndexSearchScratch> scratch) cons
   scratch_.push_back(std::move(scratch));
 }
 
-// Leaves the closest candidates in scratch.found, by the codes' own scores.
-void VectorIndex::walk(const RowSet& rows, const Scorer& scorer, const SearchOptions& options, const SlotSet* allowed,
-                       std::size_t wanted, IndexSearchScratch& scratch) const {
-  const std::size_t n = rows.count.load(), live = rows.live_count.load();
-  const std::size_t possible = allowed == nullptr ? live : std::min(allowed->count, live);
-  const Filter filter{&rows.live, allowed == nullptr ? nullptr : &allowed->bits};
+// Leaves the closest candidates in scratch.found, by the codes' own scores: `wanted` of them, and at least min(k, rows
+// that may be returned).
+void VectorIndex::walk(const Snapshot& snapshot, const Scorer& scorer, const SearchOptions& options, std::size_t wanted,
+                       IndexSearchScratch& scratch) const {
+  const RowSet& rows = *snapshot.rows;
+  const Graph& graph = *rows.graph;
+  const Filter filter = snapshot.filter();
+  const std::size_t n = rows.count.load(), live = rows.live_count.load(), ef = std::max(options.ef, wanted);
+  const std::size_t possible = snapshot.allowed ? std::min(snapshot.allowed->count, live) : live;
+  const std::size_t needed = std::min(options.k, possible);
   WalkScratch& own = scratch.walk;
   scratch.found.clear();
-  const std::size_t needed = std::min(options.k, possible);
   if (needed == 0) return;
-  own.begin(n, std::max(rows.graph->degree(0), rows.graph->degree(1)));
-  const auto enough = [&] { return scratch.found.size() >= needed; };
+  own.begin(n, std::max(graph.degree(0), graph.degree(1)));
   if (possible == n) {
-    search_level(*rows.graph, scorer, descend(*rows.graph, scorer, 0, own), 0, std::max(options.ef, wanted), own);
+    search_level(graph, scorer, descend(graph, scorer, 0, own), 0, ef, own);
     for (std::size_t i = 0; i < own.pool.size() && scratch.found.size() < wanted; ++i)
       if (filter.test(own.pool[i].id)) scratch.found.push_back(own.pool[i]);
-    if (enough()) return;
-    own.begin(n, rows.graph->degree(0));
+    if (scratch.found.size() >= needed) return;
+    own.begin(n, std::max(graph.degree(0), graph.degree(1)));
   }
-  // A walk visits about ef / selectivity nodes and scores half their neighbours; a scan scores the allowed rows.
-  const double walk_cost = 0.5 * static_cast<double>(options.ef * rows.graph->degree(0)) * static_cast<double>(n) /
-                           static_cast<double>(possible);
-  if (walk_cost < static_cast<double>(possible)) {
-    const Neighbour start = descend(*rows.graph, scorer, 0, own);
-    if (search_allowed(*rows.graph, scorer, start, filter, std::max(options.ef, wanted), possible, own)) {
+  // A walk visits about ef / selectivity nodes and scores half their neighbours; a scan scores the rows that pass.
+  const double visits = static_cast<double>(ef) * static_cast<double>(n) / static_cast<double>(possible);
+  if (0.5 * visits * static_cast<double>(graph.degree(0)) < static_cast<double>(possible)) {
+    const Neighbour start = descend(graph, scorer, 0, own);
+    if (search_filtered(graph, scorer, start, {filter, ef, possible}, own)) {
       scratch.found = own.best.sorted();
       if (scratch.found.size() > wanted) scratch.found.resize(wanted);
-      if (enough()) return;
+      if (scratch.found.size() >= needed) return;
     }
   }
   own.best.reset(wanted);
@@ -151,154 +126,87 @@ void VectorIndex::walk(const RowSet& rows, const Scorer& scorer, const SearchOpt
 
 void VectorIndex::rerank(const RowSet& rows, IndexSearchScratch& scratch) const {
   std::vector<Neighbour>& found = scratch.found;
-  if (rows.fine && !found.empty()) {
-    scratch.slots.resize(found.size());
-    scratch.scores.resize(found.size());
-    for (std::size_t i = 0; i < found.size(); ++i) scratch.slots[i] = found[i].id;
-    rows.fine->scorer(scratch.fine_query.query)(scratch.slots.data(), found.size(), scratch.scores.data());
-    for (std::size_t i = 0; i < found.size(); ++i) found[i].distance = scratch.scores[i];
-    std::sort(found.begin(), found.end());
-  }
+  if (!rows.fine || found.empty()) return;
+  scratch.slots.resize(found.size());
+  scratch.scores.resize(found.size());
+  for (std::size_t i = 0; i < found.size(); ++i) scratch.slots[i] = found[i].id;
+  rows.fine->scorer(scratch.fine_query.query)(scratch.slots.data(), found.size(), scratch.scores.data());
+  for (std::size_t i = 0; i < found.size(); ++i) found[i].distance = scratch.scores[i];
+  std::sort(found.begin(), found.end());
 }
 
-void VectorIndex::search_one(const std::byte* query, const RowSet& rows, const SearchOptions& options,
-                             const SlotSet* allowed, IndexSearchScratch& scratch) const {
-  const std::byte* input = ready(query, params_, scratch.unit);
+void VectorIndex::search_one(const std::byte* query, const Snapshot& snapshot, const SearchOptions& options,
+                             IndexSearchScratch& scratch) const {
+  const RowSet& rows = *snapshot.rows;
+  const std::byte* input = as_unit(query, params_, scratch.unit);
   rows.codes.codec->prepare(input, scratch.query);
   if (rows.fine) rows.fine->codec->prepare(input, scratch.fine_query);
   const std::size_t wanted = rerank_count(options.k, rows.fine != nullptr);
-  walk(rows, rows.codes.scorer(scratch.query.query), options, allowed, wanted, scratch);
+  walk(snapshot, rows.codes.scorer(scratch.query.query), options, wanted, scratch);
   rerank(rows, scratch);
 }
 
 // Every row against every query on the finest codes: blocks of rows outside, so that a block serves all queries from
 // cache.
-void VectorIndex::search_exact(const std::byte* queries, std::size_t n, const RowSet& rows,
-                               const SearchOptions& options, const SlotSet* allowed, std::int64_t* ids,
-                               float* distances) const {
+void VectorIndex::search_exact(Queries queries, const Snapshot& snapshot, const SearchOptions& options,
+                               Results out) const {
+  const RowSet& rows = *snapshot.rows;
   const CodeRows& finest = rows.finest();
-  const Filter filter{&rows.live, allowed == nullptr ? nullptr : &allowed->bits};
-  std::vector<PreparedQuery> prepared(n);
-  std::vector<TopK> best(n);
+  std::vector<PreparedQuery> prepared(queries.n);
+  std::vector<TopK> best(queries.n);
   std::vector<float> unit;
-  for (std::size_t q = 0; q < n; ++q) {
-    finest.codec->prepare(ready(queries + q * finest.codec->input_bytes(), params_, unit), prepared[q]);
+  for (std::size_t q = 0; q < queries.n; ++q) {
+    finest.codec->prepare(as_unit(queries.data + q * finest.codec->input_bytes(), params_, unit), prepared[q]);
     best[q].reset(options.k);
   }
-  float scores[kScanBlock + kWordBits];
-  for_each_passing(filter, rows.count.load(), [&](const std::uint32_t* slots, std::size_t count) {
-    for (std::size_t q = 0; q < n; ++q) {
+  float scores[kMostPassing];
+  for_each_passing(snapshot.filter(), rows.count.load(), [&](const std::uint32_t* slots, std::size_t count) {
+    for (std::size_t q = 0; q < queries.n; ++q) {
       finest.scorer(prepared[q].query)(slots, count, scores);
       for (std::size_t i = 0; i < count; ++i) best[q].offer({scores[i], slots[i]});
     }
   });
-  for (std::size_t q = 0; q < n; ++q)
-    write_out(rows, best[q].sorted(), options.k, false, ids + q * options.k, distances + q * options.k);
+  for (std::size_t q = 0; q < queries.n; ++q)
+    write_out(snapshot, best[q].sorted(), options.k, {out.ids + q * options.k, out.distances + q * options.k});
 }
 
-// The only place where scores become distances and slots become ids. Rows removed meanwhile stay out.
-void VectorIndex::write_out(const RowSet& rows, const std::vector<Neighbour>& found, std::size_t k, bool unique,
-                            std::int64_t* ids, float* distances) const {
+// The only place where scores become distances and slots become ids. Rows removed meanwhile stay out, and of a row that
+// was replaced meanwhile, both of whose versions may have been found, one is kept.
+void VectorIndex::write_out(const Snapshot& snapshot, const std::vector<Neighbour>& found, std::size_t k,
+                            Results out) const {
+  const RowSet& rows = *snapshot.rows;
   std::vector<Neighbour> distinct;
-  if (unique) keep_first_of_each_id(rows, distinct = found);
+  const bool changed = version_.load() != snapshot.version;
+  if (changed) keep_first_of_each_id(rows, distinct = found);
   std::size_t written = 0;
-  for (const Neighbour& n : unique ? distinct : found) {
+  for (const Neighbour& n : changed ? distinct : found) {
     if (written == k) break;
     if (!rows.live.test(n.id)) continue;
-    ids[written] = rows.id(n.id);
-    distances[written++] = to_distance(n.distance);
+    out.ids[written] = rows.id(n.id);
+    out.distances[written++] = to_distance(n.distance);
   }
-  std::fill(ids + written, ids + k, std::int64_t{-1});
-  std::fill(distances + written, distances + k, std::numeric_limits<float>::infinity());
+  std::fill(out.ids + written, out.ids + k, std::int64_t{-1});
+  std::fill(out.distances + written, out.distances + k, std::numeric_limits<float>::infinity());
 }
 
-void VectorIndex::search(const std::byte* queries, std::size_t n, const SearchOptions& options, Monitor* monitor,
-                         std::int64_t* ids, float* distances) const {
-  const Snapshot pinned = snapshot(options.allowed);
-  const std::shared_ptr<const RowSet>& rows = pinned.rows;
-  const SlotSet* allowed = pinned.allowed.get();
-  const std::size_t row_bytes = rows->codes.codec->input_bytes(), k = options.k;
-  const bool exact = options.exact || !rows->graph;
+void VectorIndex::search(Queries queries, const SearchOptions& options, Monitor* monitor, Results out) const {
+  const Snapshot snapshot = this->snapshot(options.allowed);
+  const RowSet& rows = *snapshot.rows;
+  const std::size_t row_bytes = rows.codes.codec->input_bytes(), k = options.k;
   const auto body = [&](std::size_t begin, std::size_t end, std::size_t) {
-    if (exact) {
-      search_exact(queries + begin * row_bytes, end - begin, *rows, options, allowed, ids + begin * k,
-                   distances + begin * k);
+    if (options.exact || !rows.graph) {
+      search_exact({queries.data + begin * row_bytes, end - begin}, snapshot, options,
+                   {out.ids + begin * k, out.distances + begin * k});
       return;
     }
     std::unique_ptr<IndexSearchScratch> scratch = take_scratch();
     for (std::size_t q = begin; q < end; ++q) {
-      search_one(queries + q * row_bytes, *rows, options, allowed, *scratch);
-      // Both versions of a row that was replaced during the walk may have been found.
-      write_out(*rows, scratch->found, k, version_.load() != pinned.version, ids + q * k, distances + q * k);
+      search_one(queries.data + q * row_bytes, snapshot, options, *scratch);
+      write_out(snapshot, scratch->found, k, {out.ids + q * k, out.distances + q * k});
     }
     give_scratch(std::move(scratch));
   };
-  parallel_for(n, options.threads, kQueryGrain, body, monitor);
-}
-
-RangeResult VectorIndex::within(const std::byte* queries, std::size_t n, float radius, const SearchOptions& options,
-                                Monitor* monitor) const {
-  const Snapshot pinned = snapshot(options.allowed);
-  const std::shared_ptr<const RowSet>& rows = pinned.rows;
-  const SlotSet* allowed = pinned.allowed.get();
-  const Filter filter{&rows->live, allowed == nullptr ? nullptr : &allowed->bits};
-  const std::size_t row_bytes = rows->codes.codec->input_bytes();
-  const bool exact = options.exact || !rows->graph;
-  const CodeRows& first = exact ? rows->finest() : rows->codes;
-  const float limit = to_score(radius);
-  std::vector<std::vector<Neighbour>> found(n);
-  const auto body = [&](std::size_t begin, std::size_t end, std::size_t) {
-    std::unique_ptr<IndexSearchScratch> scratch = take_scratch();
-    for (std::size_t q = begin; q < end; ++q) {
-      const std::byte* input = ready(queries + q * row_bytes, params_, scratch->unit);
-      first.codec->prepare(input, scratch->query);
-      if (rows->fine) rows->fine->codec->prepare(input, scratch->fine_query);
-      collect_within(*rows, first.scorer(scratch->query.query), filter, limit, exact, options.ef, *scratch);
-      if (!exact) rerank(*rows, *scratch);
-      std::erase_if(scratch->found, [&](const Neighbour& c) { return !(c.distance <= limit); });
-      std::sort(scratch->found.begin(), scratch->found.end());
-      found[q] = scratch->found;
-    }
-    give_scratch(std::move(scratch));
-  };
-  parallel_for(n, options.threads, 1, body, monitor);
-  RangeResult result;
-  result.offsets.push_back(0);
-  for (const std::vector<Neighbour>& list : found) {
-    for (const Neighbour& c : list) {
-      result.ids.push_back(rows->id(c.id));
-      result.distances.push_back(to_distance(c.distance));
-    }
-    result.offsets.push_back(static_cast<std::int64_t>(result.ids.size()));
-  }
-  return result;
-}
-
-// Leaves in scratch.found every row that passes the filter and scores within the limit (a little beyond it where finer
-// codes will decide).
-void VectorIndex::collect_within(const RowSet& rows, const Scorer& scorer, const Filter& filter, float limit,
-                                 bool exact, std::size_t ef, IndexSearchScratch& scratch) const {
-  std::vector<Neighbour>& found = scratch.found;
-  found.clear();
-  const std::size_t n = rows.count.load();
-  if (n == 0) return;
-  if (exact) {
-    float scores[kScanBlock + kWordBits];
-    for_each_passing(filter, n, [&](const std::uint32_t* slots, std::size_t count) {
-      scorer(slots, count, scores);
-      for (std::size_t i = 0; i < count; ++i)
-        if (scores[i] <= limit) found.push_back({scores[i], slots[i]});
-    });
-    return;
-  }
-  const float size = params_.metric == Metric::cosine ? 1.0F : std::abs(limit);
-  const float slack = rows.fine ? kRangeSlack * size : 0.0F;
-  WalkScratch& own = scratch.walk;
-  own.begin(n, std::max(rows.graph->degree(0), rows.graph->degree(1)));
-  search_level(*rows.graph, scorer, descend(*rows.graph, scorer, 0, own), 0, ef, own);
-  expand_within(*rows.graph, scorer, limit + slack, own);
-  for (const Neighbour& c : own.frontier)
-    if (filter.test(c.id)) found.push_back(c);
+  parallel_for(queries.n, options.threads, kQueryGrain, body, monitor);
 }
 
 }  // namespace semblance

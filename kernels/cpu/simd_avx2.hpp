@@ -16,7 +16,7 @@ constexpr std::size_t kLanes = 8;
 constexpr std::size_t kCodeLanes = 16;
 constexpr std::size_t kBitBytes = 32;
 constexpr std::size_t kRowBlock = 8;
-constexpr std::size_t kTileQueries = 2;
+constexpr std::size_t kTileQueries = 3;
 constexpr std::size_t kTileRows = 4;
 
 using F32 = __m256;

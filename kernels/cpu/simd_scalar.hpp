@@ -25,6 +25,8 @@ using F32 [[gnu::vector_size(16)]] = float;
 using U32x4 [[gnu::vector_size(16)]] = std::uint32_t;
 using I32 [[gnu::vector_size(16)]] = std::int32_t;
 using Codes [[gnu::vector_size(16)]] = std::int16_t;
+using U16x4 [[gnu::vector_size(8)]] = std::uint16_t;
+using I16x4 [[gnu::vector_size(8)]] = std::int16_t;
 using U8x8 [[gnu::vector_size(8)]] = std::uint8_t;
 using I8x8 [[gnu::vector_size(8)]] = std::int8_t;
 using Bits = std::uint64_t;
@@ -89,13 +91,6 @@ inline std::uint32_t float_to_bits(float x) {
   __builtin_memcpy(&bits, &x, sizeof bits);
   return bits;
 }
-inline float f16_to_float(std::uint16_t half) {
-  const std::uint32_t sign = (half & 0x8000U) << 16, magnitude = half & 0x7FFFU;
-  if (magnitude < 0x0400U)  // subnormal: a multiple of 2^-24
-    return bits_to_float(float_to_bits(static_cast<float>(magnitude) * 0x1p-24F) | sign);
-  const std::uint32_t rebias = magnitude >= 0x7C00U ? 224U << 23 : 112U << 23;  // inf and NaN keep a full exponent
-  return bits_to_float(((magnitude << 13) + rebias) | sign);
-}
 inline std::uint16_t float_to_f16(float x) {
   const std::uint32_t bits = float_to_bits(x), sign = (bits >> 16) & 0x8000U;
   std::uint32_t magnitude = bits & 0x7FFFFFFFU;
@@ -112,9 +107,15 @@ inline std::uint16_t float_to_bf16(float x) {
   return static_cast<std::uint16_t>((bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16);
 }
 
+inline U32x4 widen_u16(std::uint64_t x) { return __builtin_convertvector(reinterpret_cast<U16x4>(x), U32x4); }
 inline F32 f16_lanes(std::uint64_t x) {
-  return F32{f16_to_float(static_cast<std::uint16_t>(x)), f16_to_float(static_cast<std::uint16_t>(x >> 16)),
-             f16_to_float(static_cast<std::uint16_t>(x >> 32)), f16_to_float(static_cast<std::uint16_t>(x >> 48))};
+  const U32x4 half = widen_u16(x), sign = (half & 0x8000U) << 16, magnitude = half & 0x7FFFU;
+  const I32 whole = reinterpret_cast<I32>(magnitude);
+  // Subnormals are multiples of 2^-24; infinity and NaN keep a full exponent.
+  const F32 subnormal = __builtin_convertvector(whole, F32) * 0x1p-24F;
+  const I32 rebias = whole >= 0x7C00 ? I32{} + (224 << 23) : I32{} + (112 << 23);
+  const I32 bits = whole < 0x0400 ? reinterpret_cast<I32>(subnormal) : (whole << 13) + rebias;
+  return reinterpret_cast<F32>(reinterpret_cast<U32x4>(bits) | sign);
 }
 inline F32 load_f16(const std::byte* p) { return f16_lanes(load_as<std::uint64_t>(p)); }
 inline F32 load_f16_tail(const std::byte* p, std::size_t n) { return f16_lanes(load_bytes(p, 2 * n)); }
@@ -126,10 +127,7 @@ inline void store_f16_tail(std::byte* p, F32 x, std::size_t n) {
 }
 inline void store_f16(std::byte* p, F32 x) { store_f16_tail(p, x, kLanes); }
 
-inline F32 bf16_lanes(std::uint64_t x) {
-  const auto low = static_cast<std::uint32_t>(x), high = static_cast<std::uint32_t>(x >> 32);
-  return reinterpret_cast<F32>(U32x4{low << 16, low & 0xFFFF0000U, high << 16, high & 0xFFFF0000U});
-}
+inline F32 bf16_lanes(std::uint64_t x) { return reinterpret_cast<F32>(widen_u16(x) << 16); }
 inline F32 load_bf16(const std::byte* p) { return bf16_lanes(load_as<std::uint64_t>(p)); }
 inline F32 load_bf16_tail(const std::byte* p, std::size_t n) { return bf16_lanes(load_bytes(p, 2 * n)); }
 inline void store_bf16_tail(std::byte* p, F32 x, std::size_t n) {
@@ -165,8 +163,9 @@ inline Codes load_codes_i8_tail(const std::byte* p, std::size_t n) { return wide
 inline I32 zero_i32() { return I32{}; }
 inline I32 dot_i8(I32 acc, Codes row, Codes query) {
   const Codes product = row * query;
-  acc += I32{product[0], product[1], product[2], product[3]};
-  return acc + I32{product[4], product[5], product[6], product[7]};
+  I16x4 halves[2];
+  __builtin_memcpy(halves, &product, sizeof halves);
+  return acc + __builtin_convertvector(halves[0], I32) + __builtin_convertvector(halves[1], I32);
 }
 inline std::int32_t sum(I32 a) { return a[0] + a[1] + a[2] + a[3]; }
 inline void sum4(I32 a, I32 b, I32 c, I32 d, std::int32_t* out) {

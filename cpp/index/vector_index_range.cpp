@@ -1,0 +1,87 @@
+// Range search: everything within a distance.
+#include <algorithm>
+#include <cmath>
+
+#include "index/passing.hpp"
+#include "index/search_scratch.hpp"
+#include "index/vector_index.hpp"
+
+namespace semblance {
+namespace {
+
+constexpr float kRangeSlack = 0.01F;  // codes find what lies this much beyond a radius; finer codes then decide
+
+}  // namespace
+
+// Leaves in scratch.found every row that passes the filter and scores within the limit.
+void VectorIndex::scan_within(const Snapshot& snapshot, const Scorer& scorer, float limit,
+                              IndexSearchScratch& scratch) const {
+  float scores[kMostPassing];
+  for_each_passing(snapshot.filter(), snapshot.rows->count.load(), [&](const std::uint32_t* slots, std::size_t count) {
+    scorer(slots, count, scores);
+    for (std::size_t i = 0; i < count; ++i)
+      if (scores[i] <= limit) scratch.found.push_back({scores[i], slots[i]});
+  });
+}
+
+// As scan_within, by the graph, and a little beyond the limit where finer codes will decide.
+void VectorIndex::walk_within(const Snapshot& snapshot, const Scorer& scorer, float limit, std::size_t ef,
+                              IndexSearchScratch& scratch) const {
+  const RowSet& rows = *snapshot.rows;
+  const Graph& graph = *rows.graph;
+  const std::size_t n = rows.count.load();
+  if (n == 0) return;
+  const float size = params_.metric == Metric::cosine ? 1.0F : std::abs(limit);
+  const float slack = rows.fine ? kRangeSlack * size : 0.0F;
+  WalkScratch& own = scratch.walk;
+  own.begin(n, std::max(graph.degree(0), graph.degree(1)));
+  search_level(graph, scorer, descend(graph, scorer, 0, own), 0, ef, own);
+  expand_within(graph, scorer, limit + slack, own);
+  const Filter filter = snapshot.filter();
+  for (const Neighbour& c : own.frontier)
+    if (filter.test(c.id)) scratch.found.push_back(c);
+}
+
+RangeResult VectorIndex::within(Queries queries, float radius, const SearchOptions& options, Monitor* monitor) const {
+  const Snapshot snapshot = this->snapshot(options.allowed);
+  const RowSet& rows = *snapshot.rows;
+  const std::size_t row_bytes = rows.codes.codec->input_bytes();
+  const bool exact = options.exact || !rows.graph;
+  const CodeRows& first = exact ? rows.finest() : rows.codes;
+  const float limit = to_score(radius);
+  std::vector<std::vector<Neighbour>> found(queries.n);
+  const auto body = [&](std::size_t begin, std::size_t end, std::size_t) {
+    std::unique_ptr<IndexSearchScratch> scratch = take_scratch();
+    for (std::size_t q = begin; q < end; ++q) {
+      const std::byte* input = as_unit(queries.data + q * row_bytes, params_, scratch->unit);
+      first.codec->prepare(input, scratch->query);
+      const Scorer scorer = first.scorer(scratch->query.query);
+      scratch->found.clear();
+      if (exact) {
+        scan_within(snapshot, scorer, limit, *scratch);
+      } else {
+        if (rows.fine) rows.fine->codec->prepare(input, scratch->fine_query);
+        walk_within(snapshot, scorer, limit, options.ef, *scratch);
+        rerank(rows, *scratch);
+      }
+      std::erase_if(scratch->found, [&](const Neighbour& c) { return !(c.distance <= limit); });
+      std::sort(scratch->found.begin(), scratch->found.end());
+      found[q] = scratch->found;
+    }
+    give_scratch(std::move(scratch));
+  };
+  parallel_for(queries.n, options.threads, 1, body, monitor);
+  RangeResult result;
+  result.offsets.push_back(0);
+  for (const std::vector<Neighbour>& list : found) {
+    for (const Neighbour& c : list) {
+      if (!rows.live.test(c.id)) continue;
+      result.ids.push_back(rows.id(c.id));
+      result.distances.push_back(to_distance(c.distance));
+    }
+    result.offsets.push_back(static_cast<std::int64_t>(result.ids.size()));
+  }
+  return result;
+}
+
+}  // namespace semblance
