@@ -33,7 +33,7 @@ class Unchanged:
         assert self.index.check().ok
 
 
-@pytest.fixture(params=[(m, kind) for m in METRICS for kind in ("hnsw", "flat")], ids="-".join)
+@pytest.fixture(params=[("cosine", "hnsw"), ("l2", "flat"), ("jaccard", "hnsw")], ids="-".join)
 def held(request: pytest.FixtureRequest, tmp_path: Path) -> Unchanged:
     metric, kind = request.param
     index = sb.Index(D, metric=metric, kind=kind)
@@ -228,7 +228,7 @@ def test_wrong_progress(held: Unchanged, value: Any) -> None:
     held.verify()
 
 
-@pytest.mark.parametrize("value", [NAN, INF, -INF, "x", None, [1.0], 1e39, np.ones(2), 1j, 10**400], ids=repr)
+@pytest.mark.parametrize("value", [NAN, INF, -INF, "x", None, [1.0], np.ones(2), 1j, 10**400], ids=lambda v: str(v)[:9])
 def test_wrong_radius(held: Unchanged, value: Any) -> None:
     refuse(lambda: held.index.within(sample(held.index.metric, 2, D), value), "radius")
 

@@ -11,7 +11,9 @@ from brute_force import METRICS, distances, nearest, recall, sample
 import semblance as sb
 
 
-def marginal_relevance(rows: np.ndarray, query: np.ndarray, k: int, pool: int, balance: float, metric: str) -> list[int]:
+def marginal_relevance(
+    rows: np.ndarray, query: np.ndarray, k: int, pool: int, balance: float, metric: str
+) -> list[int]:
     """Carbonell and Goldstein's greedy choice by its definition."""
     candidates = nearest(rows, query, pool, metric)[0][0].tolist()
     to_query, between = distances(rows, query, metric)[0], distances(rows, rows, metric)

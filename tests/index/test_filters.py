@@ -151,7 +151,9 @@ def test_filtered_flat_index_is_exact(metric: str) -> None:
 @pytest.mark.data
 @pytest.mark.parametrize("metric", FLOAT_METRICS)
 @pytest.mark.parametrize("share", [0.001, 0.01, 0.05, 0.2, 0.5, 1.0])
-def test_real_vectors(glove_index: dict[str, sb.Index], glove25: tuple[np.ndarray, ...], metric: str, share: float) -> None:
+def test_real_vectors(
+    glove_index: dict[str, sb.Index], glove25: tuple[np.ndarray, ...], metric: str, share: float
+) -> None:
     rows, queries = glove25
     index, queries = glove_index[metric], queries[:50]
     chosen = np.random.default_rng(1).permutation(len(rows))[: int(len(rows) * share)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def pool_of(metric: str) -> np.ndarray:
 class IndexMachine(RuleBasedStateMachine):
     """Rules shared by every kind, metric and codes; a subclass names them."""
 
-    options: dict[str, object] = {}
+    options: ClassVar[dict[str, object]] = {}
     metric = "l2"
     filters = Bundle("filters")
 
@@ -126,11 +127,8 @@ class IndexMachine(RuleBasedStateMachine):
         loaded = sb.Index.load(path, mmap=mmap, verify=verify)
         np.testing.assert_array_equal(loaded.ids(), self.index.ids())
         self.index = loaded
-        self.next_id = max([0, *(min(i + 1, 2**63 - 1) for i in self.content)]) if not self.remembers() else self.next_id
-
-    def remembers(self) -> bool:
-        """Whether a loaded index goes on from the largest id there ever was, or from the largest that is left."""
-        return False
+        # The file knows the ids that are left, so a loaded index goes on from the largest of those.
+        self.next_id = max([0, *(min(i + 1, 2**63 - 1) for i in self.content)])
 
     @rule(target=filters, ids=st.lists(IDS, max_size=40))
     def make_filter(self, ids: list[int]) -> tuple[sb.Allowed, list[int]]:

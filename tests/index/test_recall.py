@@ -25,7 +25,7 @@ PRECISION = {"f32": 1e-5, "f16": 2e-3, "bf16": 2e-2, "i8": 4e-2, "b1": 1e-6}
 @pytest.mark.parametrize(("metric", "codes", "rerank"), COMBINATIONS)
 def test_floor_of_every_combination(metric: str, codes: str, rerank: str | None) -> None:
     rows, queries = sample(metric, N, D), sample(metric, Q, D, seed=1)
-    truth, near = nearest(rows, queries, K, metric)
+    near = nearest(rows, queries, K, metric)[1]
     index = sb.Index.build(rows, metric=metric, codes=codes, rerank=rerank)
     ids, distances = index.search(queries, K, ef=200)
     finest = rerank or codes
@@ -123,7 +123,7 @@ def test_glove25(glove25: tuple[np.ndarray, np.ndarray], metric: str) -> None:
 @pytest.mark.data
 @pytest.mark.parametrize("metric", BIT_METRICS)
 def test_signs_of_glosses(glosses: tuple[np.ndarray, np.ndarray], metric: str) -> None:
-    rows, queries = (np.packbits(v > 0, axis=1) for v in glosses)
+    rows, queries = (np.packbits(v[:8000] > 0, axis=1) for v in glosses)
     index = sb.Index.build(rows, metric=metric)
     for ef, floor in ((100, 0.95), (300, 0.99)):
         assert recall_with_ties(rows, queries, index.search(queries, K, ef=ef).ids, metric) >= floor
