@@ -21,7 +21,7 @@ def saved(index: sb.Index, folder: Path) -> bytes:
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", ["hnsw", "flat"])
 def test_bulk_build(tmp_path: Path, metric: str, kind: str) -> None:
-    rows = sample(metric, 2500, 32)
+    rows = sample(metric, 1200, 32)
     files = {saved(sb.Index.build(rows, metric=metric, kind=kind, seed=5, threads=t), tmp_path) for t in (*THREADS, 1)}
     assert len(files) == 1
 
@@ -34,14 +34,14 @@ def test_codes(tmp_path: Path, codes: str) -> None:
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_history_of_changes(tmp_path: Path, metric: str) -> None:
-    rows = sample(metric, 2000, 32)
+    rows = sample(metric, 1000, 32)
 
     def history(threads: int) -> bytes:
         index = sb.Index(32, metric=metric, seed=9)
-        for start, stop in ((0, 7), (7, 1200), (1200, 1500)):
+        for start, stop in ((0, 7), (7, 600), (600, 750)):
             index.add(rows[start:stop], threads=threads)
-        index.remove(np.arange(0, 900, 4))
-        index.upsert(rows[1500:], np.arange(700, 1200), threads=threads)
+        index.remove(np.arange(0, 450, 4))
+        index.upsert(rows[750:], np.arange(350, 600), threads=threads)
         before = saved(index, tmp_path)
         index.compact(threads=threads)
         return before + saved(index, tmp_path)

@@ -34,7 +34,7 @@ def assert_filtered(hits: sb.Hits, wanted: np.ndarray, rows: np.ndarray, queries
     kth = np.sort(every, axis=1)[:, enough - 1 : enough]
     order = np.argsort(wanted)
     positions = order[np.searchsorted(wanted, found, sorter=order)]
-    good = np.take_along_axis(every, positions, axis=1) <= kth * (1 + 1e-3) + 1e-3
+    good = np.take_along_axis(every, positions, axis=1) <= kth + 1e-3 * np.maximum(1, np.abs(kth))
     assert good.mean() >= 0.95, good.mean()
 
 
