@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from brute_force import nearest
 
 import semblance as sb
-from brute_force import nearest
 
 # Of tests/golden/make_v1.py: whole numbers by a rule, written again here so that both must agree.
 I, J = np.arange(150)[:, None], np.arange(64)[None]
@@ -42,7 +42,14 @@ def test_hnsw_cosine(golden: Path, mmap: bool) -> None:
 
 def test_flat_l2(golden: Path, mmap: bool) -> None:
     index = sb.Index.load(golden / "index-flat-l2.sb", mmap=mmap)
-    assert (index.kind, index.metric, index.codes, index.rerank, index.dim, len(index)) == ("flat", "l2", "f32", None, 12, 100)
+    assert (index.kind, index.metric, index.codes, index.rerank, index.dim, len(index)) == (
+        "flat",
+        "l2",
+        "f32",
+        None,
+        12,
+        100,
+    )
     now = np.concatenate([POINTS[4::-1], POINTS[5:]])
     np.testing.assert_array_equal(index.get(np.arange(1000, 1100)), now)
     hits = index.search(POINTS[:20], 6)
