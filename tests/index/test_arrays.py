@@ -48,6 +48,14 @@ def backwards(a: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(a[::-1, ::-1])[::-1, ::-1]
 
 
+def every_second(a: np.ndarray) -> np.ndarray:
+    return np.repeat(a, 2)[::2]
+
+
+def reversed_twice(a: np.ndarray) -> np.ndarray:
+    return a[::-1].copy()[::-1]
+
+
 def read_only(a: np.ndarray) -> np.ndarray:
     copy = a.copy()
     copy.flags.writeable = False
@@ -143,9 +151,7 @@ def test_nested_lists() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int32, np.uint32, np.uint64, ">i8", "<i8"])
-@pytest.mark.parametrize(
-    "make", [np.asarray, lambda a: np.repeat(a, 2)[::2], lambda a: a[::-1].copy()[::-1], unaligned]
-)
+@pytest.mark.parametrize("make", [np.asarray, every_second, reversed_twice, unaligned])
 def test_ids_of_every_integer_type(dtype: str, make: Callable[[np.ndarray], np.ndarray]) -> None:
     wanted = np.arange(50, 110).astype(dtype)
     rows = sample("l2", 60, D)

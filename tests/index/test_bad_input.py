@@ -138,7 +138,8 @@ def test_zero_vectors_under_cosine(tmp_path: Path, dtype: type) -> None:
 
 
 BAD_IDS = {
-    "negative": ([0, 1, -1], "-1"), "twice": ([101, 103, 101], "101"), "few": ([101], "(1,)"), "many": (range(4), "(4,)"),
+    "negative": ([0, 1, -1], "-1"), "twice": ([101, 103, 101], "101"), "few": ([101], "(1,)"),
+    "many": (range(4), "(4,)"),
     "floats": ([1.0, 2.0, 3.0], "float64"), "strings": (["a", "b", "c"], "<U1"), "objects": ([1, None, 2], "object"),
     "bools": ([True, False, True], "bool"), "matrix": ([[101, 103, 105]], "(1, 3)"), "huge": ([1, 2, 2**63], ""),
     "larger": ([1, 2, 2**70], "object"), "uint64": (np.array([1, 2, 2**63 + 5], np.uint64), ""), "number": (7, "()"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 from brute_force import METRICS, nearest, recall_with_ties, same_index, sample
@@ -319,11 +321,11 @@ def test_values_beyond_float16(metric: str, codes: str, rerank: str | None) -> N
     """float16 ends at 65,504: a row beyond it is refused, or found by a finite distance, but is never lost."""
     index = sb.Index(4, metric=metric, codes=codes, rerank=rerank)
     rows = np.array([[1e6, 0, 0, 0], [0, 1, 0, 0]], np.float32)
-    try:
+    with contextlib.suppress(sb.ArgumentError):
         index.add(rows)
-    except sb.ArgumentError as error:
-        assert "vectors" in str(error)
-        assert len(index) == 0
+    if len(index) == 0:
+        with pytest.raises(sb.ArgumentError, match=r"vectors\[0\]: expected .*, got "):
+            index.add(rows)
         return
     hits = index.search(rows, k=2)
     assert sorted(hits.ids[0]) == [0, 1]

@@ -118,7 +118,7 @@ def test_missing_foreign_and_newer(good: Path, tmp_path: Path) -> None:
         tmp_path,
     ):
         for mmap in (False, True):
-            with pytest.raises(sb.FormatError, match="expected .*, got "):
+            with pytest.raises(sb.FormatError, match=r"expected .*, got "):
                 sb.Index.load(path, mmap=mmap)
     newer = good.read_bytes().replace(b'"format_version":"1"', b'"format_version":"2"')
     assert newer != good.read_bytes()
@@ -138,7 +138,7 @@ def test_a_file_of_another_kind(good: Path, tmp_path: Path, kind: str | None) ->
 
 def replaced(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Tensors, Metadata], None]:
     def craft(tensors: Tensors, metadata: Metadata) -> None:
-        tensors[name] = np.ascontiguousarray(change(tensors[name].copy()))
+        tensors[name] = np.array(change(tensors[name].copy()), order="C")
 
     return craft
 
@@ -204,7 +204,6 @@ BROKEN: dict[str, Callable[[Tensors, Metadata], None]] = {
     "finer row too few": replaced("rerank", lambda a: a[:-1]),
     "finer rows too short": replaced("rerank", lambda a: a[:, :-1]),
     "finer rows of other type": replaced("rerank", lambda a: a.astype(np.float64)),
-    "finer rows of whole numbers": replaced("rerank", lambda a: a.view(np.uint16)),
     "live too short": replaced("live", lambda a: a[:-1]),
     "live too long": replaced("live", lambda a: np.append(a, a)),
     "live of other type": replaced("live", lambda a: a.view(np.int64)),
@@ -219,7 +218,7 @@ BROKEN: dict[str, Callable[[Tensors, Metadata], None]] = {
     "levels and live swapped": swapped("graph.levels", "live"),
     **{f"without {name}": dropped(name) for name in TENSORS},
     **{f"{name} a scalar": replaced(name, lambda a: a.reshape(-1)[0].reshape(())) for name in TENSORS},
-    **{f"without {key}": parameter(f"index.{key}", None) for key in
+    **{f"without parameter {key}": parameter(f"index.{key}", None) for key in
        ("d", "metric", "kind", "codes", "rerank", "max_degree", "ef_construction", "seed", "ef")},
     "more dimensions than rows have": parameter("index.d", "65536"),
     "fewer dimensions": parameter("index.d", "8"),
@@ -262,6 +261,7 @@ def test_crafted_with_right_checksums(good: Path, tmp_path: Path, name: str, mma
 
 
 ODD: dict[str, Callable[[Tensors, Metadata], None]] = {
+    "finer rows under another type of the same bytes": replaced("rerank", lambda a: a.view(np.uint16)),
     "codes of noise": replaced("codes", lambda a: np.random.default_rng(0).integers(0, 256, a.shape, np.uint8)),
     "codes of ones": replaced("codes", lambda a: np.full_like(a, 255)),
     "finer rows of NaN": put("rerank", slice(None), np.nan),
@@ -269,9 +269,7 @@ ODD: dict[str, Callable[[Tensors, Metadata], None]] = {
     "finer rows of infinity": put("rerank", slice(0, None, 2), np.inf),
     "no links": put("graph.links", slice(None), 2**32 - 1),
     "no upper links": put("graph.upper", slice(None), 2**32 - 1),
-    "links to one's self": replaced(
-        "graph.links", lambda a: np.repeat(np.arange(len(a), dtype=a.dtype)[:, None], 6, 1)
-    ),
+    "links to one's self": replaced("graph.links", lambda a: np.indices(a.shape, a.dtype)[0]),
     "all links to one row": put("graph.links", slice(None), 5),
     "a gap in a list": put("graph.links", (slice(None), 1), 2**32 - 1),
     "entry on the base level": lambda t, m: put("graph.entry", 0, int(np.flatnonzero(t["graph.levels"] == 0)[0]))(t, m),

@@ -16,7 +16,7 @@ def dims_of(metric: str) -> list[int]:
 
 
 def assert_nearest(hits: sb.Hits, rows: np.ndarray, queries: np.ndarray, k: int, metric: str) -> None:
-    """Each distance is that of its id, and no row that was left out is closer than the last one by more than rounding."""
+    """Each distance is that of its id, and no row left out is closer than the last one by more than rounding."""
     every = distances(rows, queries, metric)
     scale = TOLERANCE[metric] * np.maximum(1.0, np.abs(every).max())
     kept = min(k, len(rows))

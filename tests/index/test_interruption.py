@@ -121,6 +121,23 @@ def test_a_raising_callback_stops_and_changes_nothing(tmp_path: Path, share: flo
     assert index.check().ok
 
 
+@pytest.mark.parametrize("kind", ["hnsw", "flat"])
+def test_stopped_while_rows_are_encoded(tmp_path: Path, kind: str) -> None:
+    """The batch is large enough that the first call comes before any row is linked."""
+    rows, more = sample("l2", 300, 384), sample("l2", 40_000, 384, seed=1)
+    index = sb.Index(384, metric="l2", kind=kind, codes="i8", rerank="f32")
+    index.add(rows)
+    before = index.search(rows[:30], 10, exact=True)
+    for part in (more, more[:30_000]):
+        with pytest.raises(Stop):
+            index.add(part, progress=stop_at(0.0))
+        assert_as_before(index, rows, before, tmp_path)
+    assert index.add(more[:100]).tolist() == list(range(300, 400))
+    assert (index.search(more[:100], 1, ef=100).ids[:, 0] == np.arange(300, 400)).mean() >= 0.99
+    index.compact()
+    assert index.check().ok
+
+
 def test_stopped_again_and_again(tmp_path: Path) -> None:
     rows, more = sample("l2", 300, D), sample("l2", 3000, D, seed=1)
     index = sb.Index(D, metric="l2")
