@@ -162,7 +162,10 @@ def parameter(key: str, value: str | None) -> Callable[[Tensors, Metadata], None
 
 
 def dropped(name: str) -> Callable[[Tensors, Metadata], None]:
-    return lambda tensors, metadata: tensors.pop(name) and None
+    def craft(tensors: Tensors, metadata: Metadata) -> None:
+        del tensors[name]
+
+    return craft
 
 
 def swapped(one: str, other: str) -> Callable[[Tensors, Metadata], None]:

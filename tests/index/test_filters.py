@@ -20,7 +20,7 @@ def filled(request: pytest.FixtureRequest) -> tuple[sb.Index, np.ndarray, np.nda
 
 
 def share_found(hits: sb.Hits, wanted: np.ndarray, rows: np.ndarray, queries: np.ndarray, metric: str) -> float:
-    """Recall, after what holds for every single result; `wanted` are the allowed ids that exist, `rows` their vectors."""
+    """Recall, after what holds for every result; `wanted` are the allowed ids that exist, `rows` their vectors."""
     k = hits.ids.shape[1]
     enough = min(k, len(wanted))
     assert ((hits.ids >= 0).sum(axis=1) == enough).all()
@@ -130,17 +130,19 @@ def test_a_filter_follows_changes(metric: str, kind: str) -> None:
     assert (index.search(queries, K, allowed=filter_).ids == -1).all()
 
 
-def test_a_filter_made_by_one_index_serves_another() -> None:
-    """Ids that exist in the other index mean the same there."""
-    rows = sample("l2", 200, 8)
-    one, two = sb.Index(8, metric="l2"), sb.Index(8, metric="l2")
-    one.add(rows)
-    two.add(rows[::-1], np.arange(200))
-    shared = one.allow([3, 7])
+@pytest.mark.parametrize("kind", ["hnsw", "flat"])
+def test_a_filter_made_by_one_index_serves_another(kind: str) -> None:
+    """Ids that exist in the other index mean the same there, whatever rows they have, however large it is."""
+    rows = sample("l2", 3000, 8)
+    one, two = sb.Index(8, metric="l2", kind=kind), sb.Index(8, metric="l2", kind=kind)
+    one.add(rows[:100])
+    two.add(rows, np.arange(3000)[::-1])
+    shared = one.allow([3, 7, 70])
     for _ in range(3):
         for index in (one, two):
-            hits = index.search(rows[:5], 4, allowed=shared)
-            np.testing.assert_array_equal(hits.distances, index.search(rows[:5], 4, allowed=[3, 7]).distances)
+            hits, fresh = (index.search(rows[:5], 4, allowed=a) for a in (shared, [3, 7, 70]))
+            assert set(hits.ids.ravel().tolist()) == {3, 7, 70, -1}
+            np.testing.assert_array_equal(hits.distances, fresh.distances)
 
 
 @pytest.mark.parametrize("metric", METRICS)
