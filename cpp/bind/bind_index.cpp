@@ -30,8 +30,9 @@ const std::byte* rows_of(const py::array& rows, const char* name, const IndexPar
 }
 
 void check_rows(const std::byte* rows, std::size_t n, const IndexParams& params, const char* name) {
-  if (!is_binary(params.metric))
-    check_vectors(reinterpret_cast<const float*>(rows), n, params.dim, params.metric, name);
+  if (is_binary(params.metric)) return;
+  const bool half = params.metric != Metric::cosine && (params.codes == "f16" || params.rerank == "f16");
+  check_vectors({reinterpret_cast<const float*>(rows), n, params.dim}, params.metric, half ? kMaxHalf : kNoLimit, name);
 }
 
 Ids add(BoundIndex& self, const py::array& rows, const std::optional<py::array>& ids, bool replace, std::size_t threads,
@@ -106,15 +107,16 @@ py::dict check(const BoundIndex& self) {
 
 // Bytes by part, and how full the lists of the base level are.
 py::dict stats(const BoundIndex& self) {
-  const std::shared_ptr<const RowSet> rows = self.index.rows();
+  const Moment now = self.index.moment();
+  const std::shared_ptr<const RowSet> rows = now.rows;
   const std::size_t n = rows->count.load();
   py::dict out, bytes;
   bytes["codes"] = n * rows->codes.arena.row_bytes();
   bytes["rerank"] = rows->fine ? n * rows->fine->arena.row_bytes() : 0;
   bytes["graph"] = rows->graph ? rows->graph->bytes() : 0;
-  bytes["ids"] = n * sizeof(std::int64_t) + rows->map.bytes() + n / 8;
+  bytes["ids"] = n * sizeof(std::int64_t) + rows->map.bytes() + n * sizeof(std::uint32_t);
   out["rows"] = n;
-  out["live"] = rows->live_count.load();
+  out["live"] = now.live;
   out["bytes"] = bytes;
   if (rows->graph) {
     std::size_t links = 0, most = 0;
@@ -146,7 +148,8 @@ struct Frozen {
     if (rows->fine) out["rerank"] = bytes(*rows->fine);
     out["ids"] = view_of(rows->ids.as<std::int64_t>(), {n}, rows);
     std::vector<std::uint64_t> live(words_for(static_cast<std::size_t>(n)));
-    for (std::size_t w = 0; w < live.size(); ++w) live[w] = rows->live.word(w);
+    for (std::size_t slot = 0; slot < static_cast<std::size_t>(n); ++slot)
+      live[slot / kWordBits] |= std::uint64_t{rows->alive(slot)} << (slot % kWordBits);
     out["live"] = take_vector(std::move(live));
     if (!rows->graph) return out;
     const Graph& graph = *rows->graph;
@@ -163,7 +166,7 @@ struct Frozen {
 Frozen freeze(const BoundIndex& self) {
   Frozen frozen;
   frozen.lock = without_gil([&] { return self.index.freeze(); });
-  frozen.rows = self.index.rows();
+  frozen.rows = self.index.moment().rows;
   return frozen;
 }
 
@@ -193,7 +196,7 @@ std::size_t first_axis(const py::dict& tensors, const char* name) {
 
 // Serves from the arrays, which stay alive with the index.
 void restore(BoundIndex& self, const py::dict& tensors) {
-  const std::shared_ptr<const RowSet> rows = self.index.rows();
+  const std::shared_ptr<const RowSet> rows = self.index.moment().rows;
   VectorIndex::Parts parts{};
   parts.n = first_axis(tensors, "ids");
   if (parts.n > kMaxRows) throw FormatError(expected("ids", "at most 2^30 rows", std::to_string(parts.n)));

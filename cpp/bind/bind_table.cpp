@@ -1,7 +1,192 @@
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "bind/bind.hpp"
+#include "bind/table_arrays.hpp"
+#include "core/error.hpp"
+#include "table/embedding_table.hpp"
+#include "table/row_codec.hpp"
+#include "table/string_keys.hpp"
 
 namespace semblance::bind {
+namespace {
 
-void register_table(py::module_& m) { m.def_submodule("table"); }
+constexpr std::size_t kMaxDim = 1 << 20;
+
+TableFormat format_of(const std::string& name) {
+  const auto format = find_table_format(name);
+  if (!format)
+    throw ArgumentError(expected("dtype", "'f32', 'f16', 'bf16', 'i8', 'i4', 'i2' or 'fp8'", "'" + name + "'"));
+  return *format;
+}
+
+Missing missing_of(const std::string& name) {
+  if (name == "zero") return Missing::zero;
+  if (name == "row") return Missing::row;
+  if (name == "error") return Missing::error;
+  throw ArgumentError(expected("missing", "'zero', 'row' or 'error'", "'" + name + "'"));
+}
+
+Pooling pooling_of(const std::string& mode) {
+  if (mode == "sum") return Pooling::sum;
+  if (mode == "mean") return Pooling::mean;
+  if (mode == "max") return Pooling::max;
+  throw ArgumentError(expected("mode", "'sum', 'mean' or 'max'", "'" + mode + "'"));
+}
+
+// A table over arrays that Python owns: it keeps them alive and never copies them.
+class BoundTable {
+ public:
+  BoundTable(const std::string& dtype, std::size_t dim, const py::array& rows, const py::object& buckets,
+             const std::string& missing, const py::object& missing_row, std::optional<std::int64_t> padding)
+      : owners_{rows, buckets, missing_row}, table_(parts(dtype, dim, rows, buckets, missing, missing_row, padding)) {}
+
+  const EmbeddingTable& table() const { return table_; }
+
+ private:
+  static std::span<const KeyBucket> buckets_of(const py::array& buckets) {
+    require<std::uint8_t>("buckets", buckets, {kAnySize, sizeof(KeyBucket)});
+    if (buckets.shape(0) == 0 || reinterpret_cast<std::uintptr_t>(buckets.data()) % alignof(KeyBucket) != 0)
+      throw ArgumentError(expected("buckets", "at least one bucket at an aligned address", describe(buckets)));
+    return {static_cast<const KeyBucket*>(buckets.data()), static_cast<std::size_t>(buckets.shape(0))};
+  }
+
+  static TableParts parts(const std::string& dtype, std::size_t dim, const py::array& rows, const py::object& buckets,
+                          const std::string& missing, const py::object& missing_row,
+                          std::optional<std::int64_t> padding) {
+    TableParts parts;
+    parts.format = format_of(dtype);
+    if (dim == 0 || dim > kMaxDim) throw ArgumentError(expected("dim", "1 to 2^20", std::to_string(dim)));
+    parts.dim = dim;
+    const auto row_bytes = static_cast<py::ssize_t>(kernels::table_row_bytes(parts.format, dim));
+    require<std::uint8_t>("rows", rows, {kAnySize, row_bytes});
+    parts.rows = static_cast<const std::byte*>(rows.data());
+    parts.row_count = static_cast<std::size_t>(rows.shape(0));
+    if (!buckets.is_none()) parts.buckets = buckets_of(py::array(buckets));
+    parts.missing = missing_of(missing);
+    if (!missing_row.is_none()) {
+      const py::array row(missing_row);
+      require<std::uint8_t>("missing_row", row, {row_bytes});
+      parts.missing_row = static_cast<const std::byte*>(row.data());
+    }
+    parts.padding = padding;
+    return parts;
+  }
+
+  std::vector<py::object> owners_;
+  EmbeddingTable table_;
+};
+
+std::size_t width(const BoundTable& self) { return self.table().dim(); }
+
+void lookup(const BoundTable& self, const py::array& keys, py::array out, std::size_t threads) {
+  const auto all = elements<std::int64_t>("keys", keys);
+  Shape shape(keys.shape(), keys.shape() + keys.ndim());
+  shape.push_back(static_cast<py::ssize_t>(width(self)));
+  float* data = writable("out", out, shape);
+  monitored(py::none(), [&](Monitor* monitor) {
+    self.table().check_keys(all);
+    self.table().lookup(all, {data, width(self)}, threads, monitor);
+  });
+}
+
+void pool(const BoundTable& self, const py::array& values, const py::array& offsets, const py::object& weights,
+          const std::string& mode, py::array out, std::size_t threads) {
+  const auto keys = vector_of<std::int64_t>("values", values);
+  BagValues bags{keys.data(), nullptr, vector_of<std::int64_t>("offsets", offsets), pooling_of(mode)};
+  check_offsets(bags.offsets, keys.size());
+  if (!weights.is_none()) {
+    if (bags.pooling == Pooling::max) throw ArgumentError(expected("weights", "None with mode 'max'", "an array"));
+    const auto each = vector_of<float>("weights", py::array(weights), static_cast<py::ssize_t>(keys.size()));
+    require_finite("weights", each);
+    bags.weights = each.data();
+  }
+  const auto count = static_cast<py::ssize_t>(bags.offsets.size() - 1);
+  float* data = writable("out", out, {count, static_cast<py::ssize_t>(width(self))});
+  monitored(py::none(), [&](Monitor* monitor) {
+    self.table().check_keys(keys);
+    self.table().pool(bags, {data, width(self)}, threads, monitor);
+  });
+}
+
+void score(const BoundTable& self, const py::array& query, const py::array& keys, py::array out, std::size_t threads) {
+  const auto q = vector_of<float>("query", query, static_cast<py::ssize_t>(width(self)));
+  require_finite("query", q);
+  const auto all = elements<std::int64_t>("keys", keys);
+  float* data = writable("out", out, Shape(keys.shape(), keys.shape() + keys.ndim()));
+  monitored(py::none(), [&](Monitor* monitor) {
+    self.table().check_keys(all);
+    self.table().score(q.data(), all, data, threads, monitor);
+  });
+}
+
+py::array_t<std::uint8_t> encode(const py::array& weights, const std::string& dtype, std::size_t threads,
+                                 const py::object& progress) {
+  require<float>("weights", weights, {kAnySize, kAnySize});
+  const TableFormat format = format_of(dtype);
+  const Matrix<const float> rows{static_cast<const float*>(weights.data()), static_cast<std::size_t>(weights.shape(0)),
+                                 static_cast<std::size_t>(weights.shape(1))};
+  const auto row_bytes = static_cast<py::ssize_t>(kernels::table_row_bytes(format, rows.cols));
+  py::array_t<std::uint8_t> out({weights.shape(0), row_bytes});
+  auto* bytes = reinterpret_cast<std::byte*>(out.mutable_data());
+  monitored(progress, [&](Monitor* monitor) { encode_table_rows(format, rows, bytes, threads, monitor); });
+  return out;
+}
+
+py::array_t<std::uint8_t> build_buckets(const py::array& keys, const py::object& progress) {
+  const auto all = vector_of<std::int64_t>("keys", keys);
+  if (all.size() >= kNoRow) throw CapacityError(expected("keys", "fewer than 2^32 - 1", std::to_string(all.size())));
+  const std::size_t count = buckets_for(all.size());
+  py::array_t<std::uint8_t> out({count, sizeof(KeyBucket)});
+  const std::span<KeyBucket> buckets{reinterpret_cast<KeyBucket*>(out.mutable_data()), count};
+  monitored(progress, [&](Monitor* monitor) { build_key_map(all, buckets, monitor); });
+  return out;
+}
+
+py::array_t<std::int64_t> string_keys(const py::sequence& strings, std::uint64_t seed) {
+  py::array_t<std::int64_t> out(static_cast<py::ssize_t>(strings.size()));
+  std::int64_t* keys = out.mutable_data();
+  for (std::size_t i = 0; i < strings.size(); ++i) {
+    const py::object item = strings[i];
+    py::ssize_t size = 0;
+    const char* text = PyUnicode_Check(item.ptr()) ? PyUnicode_AsUTF8AndSize(item.ptr(), &size) : nullptr;
+    if (text == nullptr) {
+      PyErr_Clear();
+      throw ArgumentError(expected("keys", "strings that UTF-8 can hold",
+                                   py::repr(item).cast<std::string>() + " at position " + std::to_string(i)));
+    }
+    keys[i] = string_key({text, static_cast<std::size_t>(size)}, seed);
+  }
+  return out;
+}
+
+}  // namespace
+
+void register_table(py::module_& root) {
+  py::module_ m = root.def_submodule("table");
+  py::class_<BoundTable>(m, "Table")
+      .def(py::init<const std::string&, std::size_t, const py::array&, const py::object&, const std::string&,
+                    const py::object&, std::optional<std::int64_t>>(),
+           py::arg("dtype"), py::arg("dim"), py::arg("rows"), py::arg("buckets"), py::arg("missing"),
+           py::arg("missing_row"), py::arg("padding"))
+      .def("__contains__", [](const BoundTable& t, std::int64_t key) { return t.table().contains(key); })
+      .def("__len__", [](const BoundTable& t) { return t.table().size(); })
+      .def_property_readonly("looked_up", [](const BoundTable& t) { return t.table().looked_up(); })
+      .def_property_readonly("unknown", [](const BoundTable& t) { return t.table().unknown(); })
+      .def("lookup", lookup, py::arg("keys"), py::arg("out"), py::arg("threads"))
+      .def("pool", pool, py::arg("values"), py::arg("offsets"), py::arg("weights"), py::arg("mode"), py::arg("out"),
+           py::arg("threads"))
+      .def("score", score, py::arg("query"), py::arg("keys"), py::arg("out"), py::arg("threads"));
+  m.def("encode", encode, py::arg("weights"), py::arg("dtype"), py::arg("threads"), py::arg("progress"));
+  m.def("build_buckets", build_buckets, py::arg("keys"), py::arg("progress"));
+  m.def("string_keys", string_keys, py::arg("strings"), py::arg("seed"));
+  m.def(
+      "row_bytes",
+      [](const std::string& dtype, std::size_t dim) { return kernels::table_row_bytes(format_of(dtype), dim); },
+      py::arg("dtype"), py::arg("dim"));
+}
 
 }  // namespace semblance::bind

@@ -1,7 +1,6 @@
-// A value that readers pin and a writer swaps whole. The lock is held for one pointer copy.
+// A small value that readers copy and a writer replaces whole. The lock is held for one copy.
 #pragma once
 
-#include <memory>
 #include <mutex>
 #include <utility>
 
@@ -10,19 +9,19 @@ namespace semblance {
 template <class T>
 class Pinned {
  public:
-  explicit Pinned(std::shared_ptr<T> value) : value_(std::move(value)) {}
-  std::shared_ptr<T> pin() const {
+  explicit Pinned(T value) : value_(std::move(value)) {}
+  T pin() const {
     const std::lock_guard lock(mutex_);
     return value_;
   }
-  void swap(std::shared_ptr<T> value) {
+  void swap(T value) {
     const std::lock_guard lock(mutex_);
-    value_.swap(value);
+    std::swap(value_, value);
   }
 
  private:
   mutable std::mutex mutex_;
-  std::shared_ptr<T> value_;
+  T value_;
 };
 
 }  // namespace semblance

@@ -1,4 +1,4 @@
-// Pruning may drop the last link that leads to a node; a bulk build ends by finding such nodes and linking them again.
+// Pruning may drop the last link that leads to a node: such nodes are found and linked again.
 #include <algorithm>
 #include <vector>
 
@@ -7,61 +7,101 @@
 namespace semblance {
 namespace {
 
-constexpr int kPasses = 4;  // a forced link may push out another node's last one
+constexpr std::size_t kLookAround = 4096;  // nodes looked at for one that can take another link
 
-// Marks everything that is linked to `from`, itself included.
-void spread(const Graph& graph, std::uint32_t from, Bitset& seen) {
-  std::vector<std::uint32_t> queue{from};
-  std::vector<std::uint32_t> list(std::max(graph.degree(0), graph.degree(1)));
-  seen.set(from);
-  while (!queue.empty()) {
-    const std::uint32_t node = queue.back();
-    queue.pop_back();
-    for (std::size_t level = 0; level <= graph.level(node); ++level) {
-      const std::size_t count = graph.neighbours(level, node, list.data());
+// A tree of base-level links from the entry: who leads to whom. Its links are the ones that must not be given up.
+class ReachTree {
+ public:
+  explicit ReachTree(Graph& graph) : graph_(graph), parent_(graph.size(), kNoSlot), list_(graph.degree(0)) {
+    if (graph.entry() == kNoSlot) return;
+    parent_[graph.entry()] = graph.entry();
+    spread(graph.entry());
+  }
+
+  std::size_t reached() const { return reached_; }
+  bool holds(std::uint32_t node) const { return parent_[node] != kNoSlot; }
+
+  // Links `node` from the nearest place that has room or a link to spare, and takes in what it leads to.
+  bool attach(std::uint32_t node) {
+    std::vector<std::uint32_t> queue{node};
+    Bitset seen(graph_.size());
+    seen.set(node);
+    for (std::size_t at = 0; at < queue.size() && at < kLookAround; ++at) {
+      if (holds(queue[at]) && give_link(queue[at], node)) {
+        parent_[node] = queue[at];
+        spread(node);
+        return true;
+      }
+      const std::size_t count = graph_.neighbours(0, queue[at], list_.data());
       for (std::size_t i = 0; i < count; ++i) {
-        if (list[i] >= seen.size() || seen.test(list[i])) continue;
-        seen.set(list[i]);
-        queue.push_back(list[i]);
+        if (seen.test(list_[i])) continue;
+        seen.set(list_[i]);
+        queue.push_back(list_[i]);
+      }
+    }
+    return give_link(graph_.entry(), node) && (parent_[node] = graph_.entry(), spread(node), true);
+  }
+
+ private:
+  void spread(std::uint32_t from) {
+    std::vector<std::uint32_t> queue{from};
+    while (!queue.empty()) {
+      const std::uint32_t node = queue.back();
+      queue.pop_back();
+      ++reached_;
+      const std::size_t count = graph_.neighbours(0, node, list_.data());
+      for (std::size_t i = 0; i < count; ++i) {
+        if (parent_[list_[i]] != kNoSlot) continue;
+        parent_[list_[i]] = node;
+        queue.push_back(list_[i]);
       }
     }
   }
-}
 
-// Links `node` from its nearest neighbour that is in reach, in the place of that one's last link where its list is
-// full.
-bool attach(Graph& graph, std::uint32_t node, const Bitset& seen) {
-  std::vector<std::uint32_t> own(graph.degree(0)), list(graph.degree(0));
-  own.resize(graph.neighbours(0, node, own.data()));
-  for (const std::uint32_t near : own) {
-    if (!seen.test(near)) continue;
-    std::size_t count = graph.neighbours(0, near, list.data());
-    count = std::min(count, list.size() - 1);
-    list[count] = node;
-    graph.replace(0, near, list.data(), count + 1);
+  bool give_link(std::uint32_t from, std::uint32_t to) {
+    std::size_t count = graph_.neighbours(0, from, list_.data());
+    std::size_t place = count;
+    if (count == list_.size()) {
+      while (place > 0 && parent_[list_[place - 1]] == from) --place;
+      if (place == 0) return false;
+      --place;
+    } else {
+      ++count;
+    }
+    list_[place] = to;
+    graph_.replace(0, from, list_.data(), count);
     return true;
   }
-  return false;
-}
+
+  Graph& graph_;
+  std::vector<std::uint32_t> parent_, list_;
+  std::size_t reached_ = 0;
+};
 
 }  // namespace
 
-Bitset reachable(const Graph& graph) {
-  Bitset seen(graph.size());
-  if (graph.entry() != kNoSlot) spread(graph, graph.entry(), seen);
-  return seen;
+std::size_t count_reachable(const Graph& graph) { return ReachTree(const_cast<Graph&>(graph)).reached(); }
+
+void attach_unreachable(Graph& graph) {
+  ReachTree tree(graph);
+  if (tree.reached() == graph.size()) return;
+  for (std::uint32_t node = 0; node < graph.size(); ++node)
+    if (!tree.holds(node)) tree.attach(node);
 }
 
-std::size_t attach_unreachable(Graph& graph) {
-  std::size_t missing = 0;
-  for (int pass = 0; pass < kPasses; ++pass) {
-    Bitset seen = reachable(graph);
-    missing = graph.size() - seen.count();
-    if (missing == 0) break;
-    for (std::uint32_t node = 0; node < graph.size(); ++node)
-      if (!seen.test(node) && attach(graph, node, seen)) spread(graph, node, seen);
+void link_back(Graph& graph, std::uint32_t first, std::uint32_t last) {
+  std::vector<std::uint32_t> own(graph.degree(0)), list(graph.degree(0));
+  for (std::uint32_t node = first; node < last; ++node) {
+    const std::size_t count = graph.neighbours(0, node, own.data());
+    const auto leads_back = [&](std::uint32_t near) {
+      const auto end = list.begin() + static_cast<std::ptrdiff_t>(graph.neighbours(0, near, list.data()));
+      return std::find(list.begin(), end, node) != end;
+    };
+    if (count == 0 || std::any_of(own.begin(), own.begin() + static_cast<std::ptrdiff_t>(count), leads_back)) continue;
+    const std::size_t filled = std::min(graph.neighbours(0, own[0], list.data()), list.size() - 1);
+    list[filled] = node;
+    graph.replace(0, own[0], list.data(), filled + 1);
   }
-  return missing;
 }
 
 }  // namespace semblance

@@ -1,4 +1,4 @@
-// Which nodes a search may return: those that are live, and allowed where the caller said which.
+// Which rows a search may return: those alive at its moment, and allowed where the caller said which.
 #pragma once
 
 #include <cstddef>
@@ -7,17 +7,25 @@
 #include <mutex>
 #include <vector>
 
+#include "core/atomic_word.hpp"
 #include "core/bitset.hpp"
 
 namespace semblance {
 
+// Which rows were alive at one moment: those published by then whose death, if any, came later. A search that runs
+// beside changes sees the rows of its moment, so a row that is replaced is seen once, and never missed.
 struct Filter {
-  const AtomicBitset* live;
+  const std::uint32_t* died;  // version of the death of each slot, 0 = alive
+  std::uint32_t version;
+  std::size_t published;
   const Bitset* allowed;  // null = all
 
-  bool test(std::uint32_t node) const { return (allowed == nullptr || allowed->test(node)) && live->test(node); }
-  std::uint64_t word(std::size_t w) const {
-    return live->word(w) & (allowed == nullptr ? ~std::uint64_t{0} : allowed->word(w));
+  bool alive(std::size_t slot) const {
+    const std::uint32_t death = load_acquire(died + slot);
+    return death == 0 || death > version;
+  }
+  bool test(std::uint32_t slot) const {
+    return slot < published && (allowed == nullptr || allowed->test(slot)) && alive(slot);
   }
 };
 
@@ -32,7 +40,8 @@ struct AllowedIds {
   std::vector<std::int64_t> ids;
   std::mutex mutex;
   std::shared_ptr<const SlotSet> slots;  // as of `version`
-  std::uint64_t version = 0;
+  const void* rows = nullptr;            // and of these rows
+  std::uint32_t version = 0;
 };
 
 }  // namespace semblance

@@ -51,15 +51,23 @@ struct FilteredWalk {
 bool search_filtered(const Graph& graph, const Scorer& scorer, Neighbour start, const FilteredWalk& walk,
                      WalkScratch& scratch);
 
-// All nodes that are linked to the pool's nodes through nodes within `radius`; appended to scratch.frontier with the
-// pool's own. The pool must come from search_level on the base level.
-void expand_within(const Graph& graph, const Scorer& scorer, float radius, WalkScratch& scratch);
+// Every node within `radius` that the best-first search with `ef` comes across, and all that are linked to those
+// through nodes within it; left in scratch.frontier.
+struct RangeWalk {
+  std::size_t ef;
+  float radius;
+};
+void search_within(const Graph& graph, const Scorer& scorer, Neighbour start, const RangeWalk& walk,
+                   WalkScratch& scratch);
 
-// Marks what a walk from the entry can come to, over all levels.
-Bitset reachable(const Graph& graph);
+// How many nodes a walk along the base level can come to from the entry.
+std::size_t count_reachable(const Graph& graph);
 
-// Gives nodes that no walk comes to a link from one of their own neighbours. Returns how many stay out of reach.
-std::size_t attach_unreachable(Graph& graph);
+// Gives every node that cannot be reached so a link from near its own neighbours, without cutting off another.
+void attach_unreachable(Graph& graph);
+
+// Sees to it that each node of [first, last) is linked from one of its own neighbours.
+void link_back(Graph& graph, std::uint32_t first, std::uint32_t last);
 
 // Rows as queries: how the builder asks for distances between stored rows.
 class RowScorers {

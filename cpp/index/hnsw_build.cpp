@@ -41,7 +41,11 @@ class Builder {
       at += round;
     }
     // One pass over the graph is little beside linking a large part of it, and much beside adding a few rows.
-    if ((last - first) * 8 >= last) attach_unreachable(graph_);
+    if ((last - first) * 8 >= last) {
+      attach_unreachable(graph_);
+    } else {
+      link_back(graph_, static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(last));
+    }
   }
 
  private:

@@ -85,15 +85,29 @@ bool search_filtered(const Graph& graph, const Scorer& scorer, Neighbour start, 
   return true;
 }
 
-void expand_within(const Graph& graph, const Scorer& scorer, float radius, WalkScratch& scratch) {
+void search_within(const Graph& graph, const Scorer& scorer, Neighbour start, const RangeWalk& walk,
+                   WalkScratch& scratch) {
+  CandidatePool& pool = scratch.pool;
   std::vector<Neighbour>& found = scratch.frontier;
   found.clear();
-  for (std::size_t i = 0; i < scratch.pool.size(); ++i)
-    if (scratch.pool[i].distance <= radius) found.push_back(scratch.pool[i]);
+  const auto take = [&](Neighbour n) {
+    if (n.distance <= walk.radius) found.push_back(n);
+  };
+  pool.reset(walk.ef);
+  scratch.visited.insert(start.id);
+  pool.offer(start.distance, start.id);
+  take(start);
+  Neighbour current{};
+  while (pool.pop(current)) {
+    const std::size_t count = score_fresh(graph, scorer, 0, current.id, scratch);
+    for (std::size_t i = 0; i < count; ++i) {
+      pool.offer(scratch.distances[i], scratch.fresh[i]);
+      take({scratch.distances[i], scratch.fresh[i]});
+    }
+  }
   for (std::size_t next = 0; next < found.size(); ++next) {
     const std::size_t count = score_fresh(graph, scorer, 0, found[next].id, scratch);
-    for (std::size_t i = 0; i < count; ++i)
-      if (scratch.distances[i] <= radius) found.push_back({scratch.distances[i], scratch.fresh[i]});
+    for (std::size_t i = 0; i < count; ++i) take({scratch.distances[i], scratch.fresh[i]});
   }
 }
 

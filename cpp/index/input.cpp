@@ -33,11 +33,17 @@ double squared_norm(const float* row, std::size_t dim) {
 
 }  // namespace
 
-void check_vectors(const float* rows, std::size_t n, std::size_t dim, Metric metric, const char* what) {
-  for (std::size_t i = 0; i < n; ++i) {
-    const float* row = rows + i * dim;
-    const double norm = squared_norm(row, dim);
-    if (!(norm < kMaxSquaredNorm) || (norm == 0 && metric == Metric::cosine)) refuse(row, i, dim, norm, what);
+void check_vectors(Matrix<const float> rows, Metric metric, float largest, const char* what) {
+  for (std::size_t i = 0; i < rows.rows; ++i) {
+    const float* row = rows.row(i);
+    const double norm = squared_norm(row, rows.cols);
+    if (!(norm < kMaxSquaredNorm) || (norm == 0 && metric == Metric::cosine)) refuse(row, i, rows.cols, norm, what);
+    if (norm <= double{largest} * largest) continue;  // then no value is larger either
+    for (std::size_t j = 0; j < rows.cols; ++j)
+      if (std::abs(row[j]) > largest)
+        throw ArgumentError(expected(std::string(what) + "[" + std::to_string(i) + "]",
+                                     "magnitudes that f16 codes hold, up to 65504",
+                                     std::to_string(row[j]) + " (codes or rerank 'f32' or 'bf16' hold it)"));
   }
 }
 

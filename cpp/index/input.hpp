@@ -2,14 +2,19 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 
 #include "codec/codec.hpp"
+#include "core/matrix.hpp"
 
 namespace semblance {
 
-// ArgumentError where a row holds NaN or infinity, has a squared norm beyond f32's range, or is zero under cosine.
-// `what` names the argument.
-void check_vectors(const float* rows, std::size_t n, std::size_t dim, Metric metric, const char* what);
+inline constexpr float kMaxHalf = 65504.0F;  // the largest finite f16
+inline constexpr float kNoLimit = std::numeric_limits<float>::infinity();
+
+// ArgumentError where a row holds NaN or infinity, has a squared norm beyond f32's range, is zero under cosine,
+// or holds a magnitude above `largest`. `what` names the argument.
+void check_vectors(Matrix<const float> rows, Metric metric, float largest, const char* what);
 
 // out = row / |row|.
 void normalise(const float* row, std::size_t dim, float* out);

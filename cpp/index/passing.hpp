@@ -13,15 +13,20 @@ namespace semblance {
 inline constexpr std::size_t kPassingBlock = 128;  // rows scored against at a time: their codes stay in cache
 inline constexpr std::size_t kMostPassing = kPassingBlock + kWordBits;
 
-// Calls visit(slots, count) with the slots of [0, n) that pass, in order, at most kMostPassing at a time.
+// Calls visit(slots, count) with the slots that pass, in order, at most kMostPassing at a time.
 template <class Visit>
-void for_each_passing(const Filter& filter, std::size_t n, const Visit& visit) {
+void for_each_passing(const Filter& filter, const Visit& visit) {
   std::uint32_t slots[kMostPassing];
   std::size_t count = 0;
-  for (std::size_t w = 0; w < words_for(n); ++w) {
-    for (std::uint64_t word = filter.word(w); word != 0; word &= word - 1)
-      slots[count++] = static_cast<std::uint32_t>(w * kWordBits + static_cast<std::size_t>(std::countr_zero(word)));
-    while (count > 0 && slots[count - 1] >= n) --count;
+  for (std::size_t w = 0; w < words_for(filter.published); ++w) {
+    const std::size_t first = w * kWordBits;
+    std::uint64_t word = filter.allowed == nullptr ? ~std::uint64_t{0} : filter.allowed->word(w);
+    for (; word != 0; word &= word - 1) {
+      const std::size_t slot = first + static_cast<std::size_t>(std::countr_zero(word));
+      if (slot >= filter.published) break;
+      slots[count] = static_cast<std::uint32_t>(slot);
+      count += filter.alive(slot);
+    }
     if (count >= kPassingBlock) visit(slots, std::exchange(count, 0));
   }
   if (count > 0) visit(slots, count);

@@ -9,7 +9,7 @@
 
 #include "codec/codec.hpp"
 #include "core/arena.hpp"
-#include "core/bitset.hpp"
+#include "core/atomic_word.hpp"
 #include "index/graph.hpp"
 #include "index/id_map.hpp"
 #include "index/scorer.hpp"
@@ -43,20 +43,29 @@ struct CodeRows {
 struct RowSet {
   explicit RowSet(const IndexParams& params);
 
-  // Room for `rows` rows in every part; on failure nothing that a reader sees has changed.
+  // Room for `rows` rows in every part but the graph, whose nodes appear with their rows.
   void grow(std::size_t rows);
   const CodeRows& finest() const { return fine ? *fine : codes; }
   std::int64_t id(std::uint32_t slot) const { return *ids.as<std::int64_t>(slot); }
   std::uint32_t find(std::int64_t wanted) const { return map.find(wanted, ids.as<std::int64_t>()); }
+  bool alive(std::size_t slot) const { return load_acquire(died.as<std::uint32_t>(slot)) == 0; }
+  void bury(std::size_t slot, std::uint32_t version) { store_release(died.as<std::uint32_t>(slot), version); }
 
   CodeRows codes;
-  std::unique_ptr<CodeRows> fine;  // null = no reranking
-  Arena ids;                       // int64 a row
-  AtomicBitset live;
-  std::unique_ptr<Graph> graph;  // null for a flat index
-  IdMap map;
-  std::atomic<std::size_t> count{0};       // rows that readers may touch
-  std::atomic<std::size_t> live_count{0};  // rows that searches may return
+  std::unique_ptr<CodeRows> fine;     // null = no reranking
+  Arena ids;                          // int64 a row
+  Arena died;                         // uint32 a row, see Filter
+  std::unique_ptr<Graph> graph;       // null for a flat index
+  IdMap map;                          // of the rows alive
+  std::atomic<std::size_t> count{0};  // rows that walks may touch
+};
+
+// One moment of the index: what was published by then, and how many changes had been made.
+struct Moment {
+  std::shared_ptr<RowSet> rows;
+  std::size_t published = 0;
+  std::size_t live = 0;
+  std::uint32_t version = 1;
 };
 
 }  // namespace semblance

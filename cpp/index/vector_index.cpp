@@ -32,7 +32,8 @@ class CodeScorers final : public RowScorers {
 
 }  // namespace
 
-VectorIndex::VectorIndex(IndexParams params) : params_(std::move(params)), rows_(std::make_shared<RowSet>(params_)) {}
+VectorIndex::VectorIndex(IndexParams params)
+    : params_(std::move(params)), moment_(Moment{std::make_shared<RowSet>(params_)}) {}
 
 VectorIndex::~VectorIndex() = default;
 
@@ -78,10 +79,11 @@ void VectorIndex::link(RowSet& rows, std::size_t first, std::size_t last, std::s
 
 void VectorIndex::add(const RowBatch& batch, bool replace, std::size_t threads, Monitor* monitor, std::int64_t* given) {
   const std::lock_guard writing(write_mutex_);
-  const std::shared_ptr<RowSet> rows = rows_.pin();
-  const std::size_t first = rows->count.load(), n = batch.n;
+  const Moment now = moment_.pin();
+  RowSet& rows = *now.rows;
+  const std::size_t first = rows.count.load(), n = batch.n;
   if (batch.ids != nullptr) {
-    check_ids(*rows, batch.ids, n, replace);
+    check_ids(rows, batch.ids, n, replace);
   } else if (n > 0 && next_id_ > std::numeric_limits<std::int64_t>::max() - static_cast<std::int64_t>(n)) {
     throw ArgumentError(expected("ids", "explicit ids, the consecutive ones being used up", "none"));
   }
@@ -89,81 +91,99 @@ void VectorIndex::add(const RowBatch& batch, bool replace, std::size_t threads, 
     throw CapacityError(expected("index", "at most " + std::to_string(kMaxRows) + " rows",
                                  std::to_string(first) + " and " + std::to_string(n) + " more"));
   }
-  rows->grow(first + n);
-  encode(*rows, batch.rows, first, n, threads, monitor);
+  if (n == 0) return;
+  rows.grow(first + n);
+  encode(rows, batch.rows, first, n, threads, monitor);
   for (std::size_t i = 0; i < n; ++i) {
     given[i] = batch.ids != nullptr ? batch.ids[i] : next_id_ + static_cast<std::int64_t>(i);
-    *rows->ids.as<std::int64_t>(first + i) = given[i];
+    *rows.ids.as<std::int64_t>(first + i) = given[i];
   }
-  rows->count.store(first + n);
-  link(*rows, first, first + n, threads, monitor);
-  publish(*rows, first, n);
+  if (rows.graph) rows.graph->grow(first + n);
+  rows.count.store(first + n);
+  try {
+    link(rows, first, first + n, threads, monitor);
+  } catch (...) {
+    // Some of the rows may be linked already: they stay as dead ones until compaction.
+    for (std::size_t slot = first; slot < first + n; ++slot) rows.bury(slot, 1);
+    throw;
+  }
+  publish(now, first, n);
 }
 
-// Old rows die after new ones live, so that an id that is replaced is found at every moment.
-void VectorIndex::publish(RowSet& rows, std::size_t first, std::size_t n) {
-  const std::unique_lock lock(map_mutex_);
-  const std::int64_t* ids = rows.ids.as<std::int64_t>();
-  rows.map.reserve(n, ids);
-  version_.fetch_add(1);
-  std::size_t replaced = 0;
-  for (std::size_t slot = first; slot < first + n; ++slot) {
-    const std::uint32_t old = rows.find(ids[slot]);
-    rows.live.set(slot);
-    if (old != kNoSlot) {
-      rows.map.replace(ids[slot], static_cast<std::uint32_t>(slot), ids);
-      rows.live.clear(old);
-      ++replaced;
-    } else {
-      rows.map.put(ids[slot], static_cast<std::uint32_t>(slot));
+// The next change's number. Once in 2^32 changes the numbers start again, all old deaths becoming the first.
+std::uint32_t VectorIndex::next_version(const Moment& now) {
+  if (now.version < std::numeric_limits<std::uint32_t>::max()) return now.version + 1;
+  for (std::size_t slot = 0; slot < now.rows->count.load(); ++slot)
+    if (!now.rows->alive(slot)) now.rows->bury(slot, 1);
+  return 2;
+}
+
+// Births and deaths are written down first and take effect together, when the moment is replaced.
+void VectorIndex::publish(Moment now, std::size_t first, std::size_t n) {
+  RowSet& rows = *now.rows;
+  now.version = next_version(now);
+  {
+    const std::unique_lock lock(map_mutex_);
+    const std::int64_t* ids = rows.ids.as<std::int64_t>();
+    rows.map.reserve(n, ids);
+    for (std::size_t slot = first; slot < first + n; ++slot) {
+      const std::uint32_t old = rows.find(ids[slot]);
+      if (old != kNoSlot) {
+        rows.map.replace(ids[slot], static_cast<std::uint32_t>(slot), ids);
+        rows.bury(old, now.version);
+      } else {
+        rows.map.put(ids[slot], static_cast<std::uint32_t>(slot));
+      }
+      next_id_ = std::max(next_id_, ids[slot] == std::numeric_limits<std::int64_t>::max() ? ids[slot] : ids[slot] + 1);
     }
-    next_id_ = std::max(next_id_, ids[slot] == std::numeric_limits<std::int64_t>::max() ? ids[slot] : ids[slot] + 1);
   }
-  rows.live_count.fetch_add(n - replaced);
+  now.live = rows.map.size();
+  now.published = first + n;
+  moment_.swap(std::move(now));
 }
 
 std::size_t VectorIndex::remove(const std::int64_t* ids, std::size_t n) {
   const std::lock_guard writing(write_mutex_);
-  const std::shared_ptr<RowSet> rows = rows_.pin();
-  const std::unique_lock lock(map_mutex_);
-  version_.fetch_add(1);
-  rows->live.grow(rows->count.load());  // a mapped file is read-only: own the bits before changing them
+  Moment now = moment_.pin();
+  RowSet& rows = *now.rows;
+  now.version = next_version(now);
   std::size_t removed = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    const std::uint32_t slot = rows->find(ids[i]);
-    if (slot == kNoSlot) continue;
-    rows->live.clear(slot);
-    rows->map.erase(ids[i], rows->ids.as<std::int64_t>());
-    ++removed;
+  {
+    const std::unique_lock lock(map_mutex_);
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::uint32_t slot = rows.find(ids[i]);
+      if (slot == kNoSlot) continue;
+      rows.bury(slot, now.version);
+      rows.map.erase(ids[i], rows.ids.as<std::int64_t>());
+      ++removed;
+    }
   }
-  rows->live_count.fetch_sub(removed);
+  now.live = rows.map.size();
+  moment_.swap(std::move(now));
   return removed;
 }
 
 void VectorIndex::compact(std::size_t threads, Monitor* monitor) {
   const std::lock_guard writing(write_mutex_);
-  const std::shared_ptr<RowSet> old = rows_.pin();
+  const Moment now = moment_.pin();
+  const RowSet& old = *now.rows;
+  const std::size_t n = now.live;
   auto fresh = std::make_shared<RowSet>(params_);
-  const std::size_t n = old->live_count.load();
   fresh->grow(n);
-  std::size_t slot = 0;
+  if (fresh->graph) fresh->graph->grow(n);
   fresh->map.reserve(n, nullptr);
-  for (std::uint32_t from = 0; from < old->count.load(); ++from) {
-    if (!old->live.test(from)) continue;
-    std::memcpy(fresh->codes.arena.row(slot), old->codes.arena.row(from), fresh->codes.arena.row_bytes());
-    if (old->fine)
-      std::memcpy(fresh->fine->arena.row(slot), old->fine->arena.row(from), fresh->fine->arena.row_bytes());
-    *fresh->ids.as<std::int64_t>(slot) = old->id(from);
-    fresh->live.set(slot);
-    fresh->map.put(old->id(from), static_cast<std::uint32_t>(slot));
-    ++slot;
+  std::size_t slot = 0;
+  for (std::uint32_t from = 0; from < now.published; ++from) {
+    if (!old.alive(from)) continue;
+    std::memcpy(fresh->codes.arena.row(slot), old.codes.arena.row(from), old.codes.arena.row_bytes());
+    if (old.fine) std::memcpy(fresh->fine->arena.row(slot), old.fine->arena.row(from), old.fine->arena.row_bytes());
+    *fresh->ids.as<std::int64_t>(slot) = old.id(from);
+    fresh->map.put(old.id(from), static_cast<std::uint32_t>(slot++));
   }
   fresh->count.store(n);
-  fresh->live_count.store(n);
   link(*fresh, 0, n, threads, monitor);
   const std::unique_lock lock(map_mutex_);
-  version_.fetch_add(1);
-  rows_.swap(std::move(fresh));
+  moment_.swap({std::move(fresh), n, n, next_version(now)});
 }
 
 void VectorIndex::get(const std::int64_t* ids, std::size_t n, std::byte* out) const {
@@ -171,7 +191,7 @@ void VectorIndex::get(const std::int64_t* ids, std::size_t n, std::byte* out) co
   std::shared_ptr<const RowSet> rows;
   {
     const std::shared_lock lock(map_mutex_);
-    rows = this->rows();
+    rows = moment_.pin().rows;
     for (std::size_t i = 0; i < n; ++i) {
       slots[i] = rows->find(ids[i]);
       if (slots[i] == kNoSlot)
@@ -185,16 +205,16 @@ void VectorIndex::get(const std::int64_t* ids, std::size_t n, std::byte* out) co
 
 bool VectorIndex::contains(std::int64_t id) const {
   const std::shared_lock lock(map_mutex_);
-  const std::shared_ptr<const RowSet> rows = this->rows();
-  return rows->find(id) != kNoSlot;
+  return moment_.pin().rows->find(id) != kNoSlot;
 }
 
 std::vector<std::int64_t> VectorIndex::ids() const {
-  const std::shared_ptr<const RowSet> rows = this->rows();
+  const Snapshot snapshot{moment_.pin(), nullptr};
+  const Filter filter = snapshot.filter();
   std::vector<std::int64_t> out;
-  out.reserve(rows->live_count.load());
-  for (std::uint32_t slot = 0; slot < rows->count.load(); ++slot)
-    if (rows->live.test(slot)) out.push_back(rows->id(slot));
+  out.reserve(snapshot.moment.live);
+  for (std::uint32_t slot = 0; slot < filter.published; ++slot)
+    if (filter.alive(slot)) out.push_back(snapshot.rows().id(slot));
   return out;
 }
 

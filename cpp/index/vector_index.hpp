@@ -4,7 +4,7 @@
 // mutex.
 #pragma once
 
-#include <atomic>
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -54,8 +54,8 @@ class VectorIndex {
   ~VectorIndex();
 
   const IndexParams& params() const { return params_; }
-  std::size_t size() const { return rows()->live_count.load(std::memory_order_relaxed); }
-  std::size_t input_bytes() const { return rows()->codes.codec->input_bytes(); }
+  std::size_t size() const { return moment_.pin().live; }
+  std::size_t input_bytes() const { return moment_.pin().rows->codes.codec->input_bytes(); }
 
   // Writes the ids that the rows got to `given`. All or nothing: the batch becomes visible at the end.
   void add(const RowBatch& batch, bool replace, std::size_t threads, Monitor* monitor, std::int64_t* given);
@@ -81,13 +81,13 @@ class VectorIndex {
 
   // Keeps writers out while the parts are written to a file; readers go on.
   std::unique_lock<std::mutex> freeze() const { return std::unique_lock(write_mutex_); }
-  std::shared_ptr<const RowSet> rows() const { return rows_.pin(); }
+  Moment moment() const { return moment_.pin(); }
   // Takes the parts of a file: memory that must outlive the index. FormatError where they contradict each other.
   struct Parts {
     const std::byte* codes;
     const std::byte* fine;
     const std::int64_t* ids;
-    const std::uint64_t* live;  // words_for(n) words
+    const std::uint64_t* live;  // words_for(n) words, a bit a row
     Graph::Parts graph;
     std::size_t n;
   };
@@ -98,19 +98,25 @@ class VectorIndex {
   void encode(RowSet& rows, const std::byte* input, std::size_t first, std::size_t n, std::size_t threads,
               Monitor* monitor) const;
   void link(RowSet& rows, std::size_t first, std::size_t last, std::size_t threads, Monitor* monitor) const;
-  void publish(RowSet& rows, std::size_t first, std::size_t n);
-  // What a search works on: rows and allowed slots that belong together, and the version they had.
+  void publish(Moment now, std::size_t first, std::size_t n);
+  static std::uint32_t next_version(const Moment& now);
+  // What a search works on: a moment, and the allowed slots as they were then.
   struct Snapshot {
-    std::shared_ptr<const RowSet> rows;
+    Moment moment;
     std::shared_ptr<const SlotSet> allowed;  // null = all
-    std::uint64_t version;
 
-    Filter filter() const { return {&rows->live, allowed ? &allowed->bits : nullptr}; }
+    const RowSet& rows() const { return *moment.rows; }
+    Filter filter() const {
+      return {rows().died.as<std::uint32_t>(), moment.version, moment.published, allowed ? &allowed->bits : nullptr};
+    }
+    // An upper bound of the rows that may be returned; exact without a filter.
+    std::size_t possible() const { return allowed ? std::min(allowed->count, moment.live) : moment.live; }
   };
   Snapshot snapshot(AllowedIds* allowed) const;
 
   void search_one(const std::byte* query, const Snapshot& snapshot, const SearchOptions& options,
                   IndexSearchScratch& scratch) const;
+  void search_again(const std::byte* query, const SearchOptions& options, Results out) const;
   void search_exact(Queries queries, const Snapshot& snapshot, const SearchOptions& options, Results out) const;
   void walk(const Snapshot& snapshot, const Scorer& scorer, const SearchOptions& options, std::size_t wanted,
             IndexSearchScratch& scratch) const;
@@ -118,18 +124,18 @@ class VectorIndex {
   void walk_within(const Snapshot& snapshot, const Scorer& scorer, float limit, std::size_t ef,
                    IndexSearchScratch& scratch) const;
   void rerank(const RowSet& rows, IndexSearchScratch& scratch) const;
-  void write_out(const Snapshot& snapshot, const std::vector<Neighbour>& found, std::size_t k, Results out) const;
+  bool write_out(const Snapshot& snapshot, const std::vector<Neighbour>& found, std::size_t k, Results out) const;
+  void drop_removed(const Snapshot& snapshot, std::vector<Neighbour>& found) const;
   float to_distance(float score) const;
   float to_score(float distance) const;
   std::unique_ptr<IndexSearchScratch> take_scratch() const;
   void give_scratch(std::unique_ptr<IndexSearchScratch> scratch) const;
 
   const IndexParams params_;
-  Pinned<RowSet> rows_;
+  Pinned<Moment> moment_;
   mutable std::mutex write_mutex_;       // writers
   mutable std::shared_mutex map_mutex_;  // the id map: writers exclusively for moments, look-ups shared
   std::int64_t next_id_ = 0;
-  std::atomic<std::uint64_t> version_{1};  // counts changes of which id has which slot
   mutable std::mutex scratch_mutex_;
   mutable std::vector<std::unique_ptr<IndexSearchScratch>> scratch_;
 };

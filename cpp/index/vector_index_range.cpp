@@ -17,7 +17,7 @@ constexpr float kRangeSlack = 0.01F;  // codes find what lies this much beyond a
 void VectorIndex::scan_within(const Snapshot& snapshot, const Scorer& scorer, float limit,
                               IndexSearchScratch& scratch) const {
   float scores[kMostPassing];
-  for_each_passing(snapshot.filter(), snapshot.rows->count.load(), [&](const std::uint32_t* slots, std::size_t count) {
+  for_each_passing(snapshot.filter(), [&](const std::uint32_t* slots, std::size_t count) {
     scorer(slots, count, scores);
     for (std::size_t i = 0; i < count; ++i)
       if (scores[i] <= limit) scratch.found.push_back({scores[i], slots[i]});
@@ -27,7 +27,7 @@ void VectorIndex::scan_within(const Snapshot& snapshot, const Scorer& scorer, fl
 // As scan_within, by the graph, and a little beyond the limit where finer codes will decide.
 void VectorIndex::walk_within(const Snapshot& snapshot, const Scorer& scorer, float limit, std::size_t ef,
                               IndexSearchScratch& scratch) const {
-  const RowSet& rows = *snapshot.rows;
+  const RowSet& rows = snapshot.rows();
   const Graph& graph = *rows.graph;
   const std::size_t n = rows.count.load();
   if (n == 0) return;
@@ -35,8 +35,7 @@ void VectorIndex::walk_within(const Snapshot& snapshot, const Scorer& scorer, fl
   const float slack = rows.fine ? kRangeSlack * size : 0.0F;
   WalkScratch& own = scratch.walk;
   own.begin(n, std::max(graph.degree(0), graph.degree(1)));
-  search_level(graph, scorer, descend(graph, scorer, 0, own), 0, ef, own);
-  expand_within(graph, scorer, limit + slack, own);
+  search_within(graph, scorer, descend(graph, scorer, 0, own), {ef, limit + slack}, own);
   const Filter filter = snapshot.filter();
   for (const Neighbour& c : own.frontier)
     if (filter.test(c.id)) scratch.found.push_back(c);
@@ -44,7 +43,7 @@ void VectorIndex::walk_within(const Snapshot& snapshot, const Scorer& scorer, fl
 
 RangeResult VectorIndex::within(Queries queries, float radius, const SearchOptions& options, Monitor* monitor) const {
   const Snapshot snapshot = this->snapshot(options.allowed);
-  const RowSet& rows = *snapshot.rows;
+  const RowSet& rows = snapshot.rows();
   const std::size_t row_bytes = rows.codes.codec->input_bytes();
   const bool exact = options.exact || !rows.graph;
   const CodeRows& first = exact ? rows.finest() : rows.codes;
@@ -66,6 +65,7 @@ RangeResult VectorIndex::within(Queries queries, float radius, const SearchOptio
       }
       std::erase_if(scratch->found, [&](const Neighbour& c) { return !(c.distance <= limit); });
       std::sort(scratch->found.begin(), scratch->found.end());
+      drop_removed(snapshot, scratch->found);
       found[q] = scratch->found;
     }
     give_scratch(std::move(scratch));
@@ -75,7 +75,6 @@ RangeResult VectorIndex::within(Queries queries, float radius, const SearchOptio
   result.offsets.push_back(0);
   for (const std::vector<Neighbour>& list : found) {
     for (const Neighbour& c : list) {
-      if (!rows.live.test(c.id)) continue;
       result.ids.push_back(rows.id(c.id));
       result.distances.push_back(to_distance(c.distance));
     }

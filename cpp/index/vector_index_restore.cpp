@@ -15,37 +15,38 @@ void VectorIndex::restore(const Parts& parts) {
   if (rows->fine) rows->fine->arena.borrow(parts.fine, n);
   rows->ids.borrow(reinterpret_cast<const std::byte*>(parts.ids), n);
   if (rows->graph) rows->graph->borrow(parts.graph);
-  rows->live.grow(n);
+  rows->died.grow(n);
   std::int64_t next = 0;
   rows->map.reserve(n, parts.ids);
   for (std::size_t slot = 0; slot < n; ++slot) {
-    if (!((parts.live[slot / kWordBits] >> (slot % kWordBits)) & 1U)) continue;
+    if (!((parts.live[slot / kWordBits] >> (slot % kWordBits)) & 1U)) {
+      rows->bury(slot, 1);
+      continue;
+    }
     const std::int64_t id = parts.ids[slot];
     if (id < 0 || rows->find(id) != kNoSlot)
       throw FormatError(expected("ids", "ids of at least 0, each once", std::to_string(id)));
     rows->map.put(id, static_cast<std::uint32_t>(slot));
-    rows->live.set(slot);
     next = std::max(next, id);
   }
   const std::size_t live = rows->map.size();
   rows->count.store(n);
-  rows->live_count.store(live);
   const std::lock_guard writing(write_mutex_);
   const std::unique_lock lock(map_mutex_);
   next_id_ = live > 0 && next < std::numeric_limits<std::int64_t>::max() ? next + 1 : next;
-  version_.fetch_add(1);
-  rows_.swap(std::move(rows));
+  moment_.swap({std::move(rows), n, live, next_version(moment_.pin())});
 }
 
 CheckReport VectorIndex::check() const {
   const std::unique_lock frozen = freeze();
-  const std::shared_ptr<const RowSet> rows = this->rows();
+  const Moment now = moment_.pin();
+  const std::shared_ptr<const RowSet> rows = now.rows;
   CheckReport report;
   report.rows = rows->count.load();
-  report.live = rows->live_count.load();
+  report.live = now.live;
   std::size_t live = 0;
   for (std::uint32_t slot = 0; slot < report.rows; ++slot) {
-    if (!rows->live.test(slot)) continue;
+    if (!rows->alive(slot)) continue;
     ++live;
     if (rows->find(rows->id(slot)) != slot)
       report.problems.push_back("ids: row " + std::to_string(slot) + " is not found by its id " +
@@ -65,7 +66,7 @@ CheckReport VectorIndex::check() const {
         (count > 0 && list[count - 1] >= report.rows))
       report.problems.push_back("graph.links: the list of row " + std::to_string(node) + " is not a set of other rows");
   }
-  report.reachable = reachable(*rows->graph).count();
+  report.reachable = count_reachable(*rows->graph);
   return report;
 }
 

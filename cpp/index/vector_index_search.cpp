@@ -12,25 +12,16 @@ namespace semblance {
 namespace {
 
 constexpr std::size_t kQueryGrain = 8;
+constexpr int kTries = 4;
 
 // Candidates that are worth a look on finer codes: codes misplace the last few of k.
 std::size_t rerank_count(std::size_t k, bool fine) { return fine ? std::max(2 * k, k + 16) : k; }
 
-void scan(const Filter& filter, const Scorer& scorer, std::size_t n, TopK& best) {
+void scan(const Filter& filter, const Scorer& scorer, TopK& best) {
   float scores[kMostPassing];
-  for_each_passing(filter, n, [&](const std::uint32_t* slots, std::size_t count) {
+  for_each_passing(filter, [&](const std::uint32_t* slots, std::size_t count) {
     scorer(slots, count, scores);
     for (std::size_t i = 0; i < count; ++i) best.offer({scores[i], slots[i]});
-  });
-}
-
-void keep_first_of_each_id(const RowSet& rows, std::vector<Neighbour>& found) {
-  std::vector<std::int64_t> seen;
-  std::erase_if(found, [&](const Neighbour& n) {
-    const std::int64_t id = rows.id(n.id);
-    if (std::find(seen.begin(), seen.end(), id) != seen.end()) return true;
-    seen.push_back(id);
-    return false;
   });
 }
 
@@ -54,24 +45,22 @@ float VectorIndex::to_score(float distance) const {
 }
 
 VectorIndex::Snapshot VectorIndex::snapshot(AllowedIds* allowed) const {
-  if (allowed == nullptr) {
-    const std::uint64_t version = version_.load();
-    return {rows(), nullptr, version};
-  }
+  if (allowed == nullptr) return {moment_.pin(), nullptr};
   const std::lock_guard lock(allowed->mutex);
   const std::shared_lock map_lock(map_mutex_);
-  Snapshot out{rows(), allowed->slots, version_.load()};
-  if (out.allowed && allowed->version == out.version) return out;
+  Snapshot out{moment_.pin(), allowed->slots};
+  if (out.allowed && allowed->rows == &out.rows() && allowed->version == out.moment.version) return out;
   auto slots = std::make_shared<SlotSet>();
-  slots->bits = Bitset(out.rows->count.load());
+  slots->bits = Bitset(out.moment.published);
   for (const std::int64_t id : allowed->ids) {
-    const std::uint32_t slot = out.rows->find(id);
-    if (slot == kNoSlot || slots->bits.test(slot)) continue;
+    const std::uint32_t slot = out.rows().find(id);
+    if (slot >= out.moment.published || slots->bits.test(slot)) continue;
     slots->bits.set(slot);
     ++slots->count;
   }
   out.allowed = allowed->slots = slots;
-  allowed->version = out.version;
+  allowed->rows = &out.rows();
+  allowed->version = out.moment.version;
   return out;
 }
 
@@ -92,11 +81,10 @@ void VectorIndex::give_scratch(std::unique_ptr<IndexSearchScratch> scratch) cons
 // that may be returned).
 void VectorIndex::walk(const Snapshot& snapshot, const Scorer& scorer, const SearchOptions& options, std::size_t wanted,
                        IndexSearchScratch& scratch) const {
-  const RowSet& rows = *snapshot.rows;
+  const RowSet& rows = snapshot.rows();
   const Graph& graph = *rows.graph;
   const Filter filter = snapshot.filter();
-  const std::size_t n = rows.count.load(), live = rows.live_count.load(), ef = std::max(options.ef, wanted);
-  const std::size_t possible = snapshot.allowed ? std::min(snapshot.allowed->count, live) : live;
+  const std::size_t n = rows.count.load(), ef = std::max(options.ef, wanted), possible = snapshot.possible();
   const std::size_t needed = std::min(options.k, possible);
   WalkScratch& own = scratch.walk;
   scratch.found.clear();
@@ -120,7 +108,7 @@ void VectorIndex::walk(const Snapshot& snapshot, const Scorer& scorer, const Sea
     }
   }
   own.best.reset(wanted);
-  scan(filter, scorer, n, own.best);
+  scan(filter, scorer, own.best);
   scratch.found = own.best.sorted();
 }
 
@@ -137,8 +125,16 @@ void VectorIndex::rerank(const RowSet& rows, IndexSearchScratch& scratch) const 
 
 void VectorIndex::search_one(const std::byte* query, const Snapshot& snapshot, const SearchOptions& options,
                              IndexSearchScratch& scratch) const {
-  const RowSet& rows = *snapshot.rows;
+  const RowSet& rows = snapshot.rows();
   const std::byte* input = as_unit(query, params_, scratch.unit);
+  if (options.exact || !rows.graph) {
+    const CodeRows& finest = rows.finest();
+    finest.codec->prepare(input, scratch.query);
+    scratch.walk.best.reset(options.k);
+    scan(snapshot.filter(), finest.scorer(scratch.query.query), scratch.walk.best);
+    scratch.found = scratch.walk.best.sorted();
+    return;
+  }
   rows.codes.codec->prepare(input, scratch.query);
   if (rows.fine) rows.fine->codec->prepare(input, scratch.fine_query);
   const std::size_t wanted = rerank_count(options.k, rows.fine != nullptr);
@@ -150,7 +146,7 @@ void VectorIndex::search_one(const std::byte* query, const Snapshot& snapshot, c
 // cache.
 void VectorIndex::search_exact(Queries queries, const Snapshot& snapshot, const SearchOptions& options,
                                Results out) const {
-  const RowSet& rows = *snapshot.rows;
+  const RowSet& rows = snapshot.rows();
   const CodeRows& finest = rows.finest();
   std::vector<PreparedQuery> prepared(queries.n);
   std::vector<TopK> best(queries.n);
@@ -160,38 +156,60 @@ void VectorIndex::search_exact(Queries queries, const Snapshot& snapshot, const 
     best[q].reset(options.k);
   }
   float scores[kMostPassing];
-  for_each_passing(snapshot.filter(), rows.count.load(), [&](const std::uint32_t* slots, std::size_t count) {
+  for_each_passing(snapshot.filter(), [&](const std::uint32_t* slots, std::size_t count) {
     for (std::size_t q = 0; q < queries.n; ++q) {
       finest.scorer(prepared[q].query)(slots, count, scores);
       for (std::size_t i = 0; i < count; ++i) best[q].offer({scores[i], slots[i]});
     }
   });
-  for (std::size_t q = 0; q < queries.n; ++q)
-    write_out(snapshot, best[q].sorted(), options.k, {out.ids + q * options.k, out.distances + q * options.k});
+  for (std::size_t q = 0; q < queries.n; ++q) {
+    const Results own{out.ids + q * options.k, out.distances + q * options.k};
+    if (!write_out(snapshot, best[q].sorted(), options.k, own))
+      search_again(queries.data + q * finest.codec->input_bytes(), options, own);
+  }
 }
 
-// The only place where scores become distances and slots become ids. Rows removed meanwhile stay out, and of a row that
-// was replaced meanwhile, both of whose versions may have been found, one is kept.
-void VectorIndex::write_out(const Snapshot& snapshot, const std::vector<Neighbour>& found, std::size_t k,
+// Takes out rows that were removed since the snapshot; what was replaced since stays, as it was.
+void VectorIndex::drop_removed(const Snapshot& snapshot, std::vector<Neighbour>& found) const {
+  const std::shared_lock lock(map_mutex_);
+  const std::shared_ptr<const RowSet> current = moment_.pin().rows;
+  std::erase_if(found, [&](const Neighbour& n) { return current->find(snapshot.rows().id(n.id)) == kNoSlot; });
+}
+
+// The only place where scores become distances and slots become ids. False where removals during the search took so
+// much that fewer rows are left than there are.
+bool VectorIndex::write_out(const Snapshot& snapshot, const std::vector<Neighbour>& found, std::size_t k,
                             Results out) const {
-  const RowSet& rows = *snapshot.rows;
-  std::vector<Neighbour> distinct;
-  const bool changed = version_.load() != snapshot.version;
-  if (changed) keep_first_of_each_id(rows, distinct = found);
-  std::size_t written = 0;
-  for (const Neighbour& n : changed ? distinct : found) {
-    if (written == k) break;
-    if (!rows.live.test(n.id)) continue;
-    out.ids[written] = rows.id(n.id);
-    out.distances[written++] = to_distance(n.distance);
+  std::vector<Neighbour> kept;
+  const bool changed = moment_.pin().version != snapshot.moment.version;
+  if (changed) drop_removed(snapshot, kept = found);
+  const std::vector<Neighbour>& rows = changed ? kept : found;
+  const std::size_t count = std::min(k, rows.size());
+  for (std::size_t i = 0; i < count; ++i) {
+    out.ids[i] = snapshot.rows().id(rows[i].id);
+    out.distances[i] = to_distance(rows[i].distance);
   }
-  std::fill(out.ids + written, out.ids + k, std::int64_t{-1});
-  std::fill(out.distances + written, out.distances + k, std::numeric_limits<float>::infinity());
+  std::fill(out.ids + count, out.ids + k, std::int64_t{-1});
+  std::fill(out.distances + count, out.distances + k, std::numeric_limits<float>::infinity());
+  return count == k || kept.size() == found.size() || !changed;
+}
+
+// One query on fresh snapshots until removals leave it whole; the last try holds writers off for its length.
+void VectorIndex::search_again(const std::byte* query, const SearchOptions& options, Results out) const {
+  std::unique_ptr<IndexSearchScratch> scratch = take_scratch();
+  for (int tries = 0; tries < kTries; ++tries) {
+    std::unique_lock<std::mutex> still;
+    if (tries + 1 == kTries) still = freeze();
+    const Snapshot snapshot = this->snapshot(options.allowed);
+    search_one(query, snapshot, options, *scratch);
+    if (write_out(snapshot, scratch->found, options.k, out)) break;
+  }
+  give_scratch(std::move(scratch));
 }
 
 void VectorIndex::search(Queries queries, const SearchOptions& options, Monitor* monitor, Results out) const {
   const Snapshot snapshot = this->snapshot(options.allowed);
-  const RowSet& rows = *snapshot.rows;
+  const RowSet& rows = snapshot.rows();
   const std::size_t row_bytes = rows.codes.codec->input_bytes(), k = options.k;
   const auto body = [&](std::size_t begin, std::size_t end, std::size_t) {
     if (options.exact || !rows.graph) {
@@ -201,8 +219,9 @@ void VectorIndex::search(Queries queries, const SearchOptions& options, Monitor*
     }
     std::unique_ptr<IndexSearchScratch> scratch = take_scratch();
     for (std::size_t q = begin; q < end; ++q) {
+      const Results own{out.ids + q * k, out.distances + q * k};
       search_one(queries.data + q * row_bytes, snapshot, options, *scratch);
-      write_out(snapshot, scratch->found, k, {out.ids + q * k, out.distances + q * k});
+      if (!write_out(snapshot, scratch->found, k, own)) search_again(queries.data + q * row_bytes, options, own);
     }
     give_scratch(std::move(scratch));
   };

@@ -1,4 +1,5 @@
 // AVX2, FMA and F16C: Haswell, Zen and later.
+#include "row_words_avx2.hpp"
 #include "simd_avx2.hpp"
 #include "table.inc"
 

@@ -1,4 +1,5 @@
 // AVX-512 F, BW, DQ and VL: Skylake-SP, Zen 4 and later.
+#include "row_words_avx512.hpp"
 #include "simd_avx512.hpp"
 #include "table.inc"
 

@@ -1,4 +1,5 @@
 // AVX-512 with VNNI (the words change under that flag): Cascade Lake, Ice Lake, Zen 4 and later.
+#include "row_words_avx512.hpp"
 #include "simd_avx512.hpp"
 #include "table.inc"
 

@@ -1,4 +1,5 @@
 // NEON: every aarch64 processor.
+#include "row_words_neon.hpp"
 #include "simd_neon.hpp"
 #include "table.inc"
 

@@ -1,4 +1,5 @@
 // Portable: whatever the baseline of the build offers.
+#include "row_words_scalar.hpp"
 #include "simd_scalar.hpp"
 #include "table.inc"
 

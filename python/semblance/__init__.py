@@ -13,6 +13,11 @@ from .errors import ArgumentError, CapacityError, Error, FormatError, NotFoundEr
 if TYPE_CHECKING:
     from . import codecs as codecs
     from . import kernels as kernels
+    from . import tables as tables
+    from .collection import Collection as Collection
+    from .collection import Hit as Hit
+    from .encode import Encoder as Encoder
+    from .encode import distill as distill
     from .ground_truth import exact as exact
     from .index import Index as Index
     from .results import Hits as Hits
@@ -20,28 +25,39 @@ if TYPE_CHECKING:
     from .results import Report as Report
     from .results import TuneReport as TuneReport
     from .searching import Allowed as Allowed
+    from .tables import EmbeddingTable as EmbeddingTable
 
 __version__ = "0.1.0"
 
 # Where each public name lives; a module of this package where the value is None.
 _HOMES: dict[str, str | None] = {
     "Allowed": "searching",
+    "Collection": "collection",
+    "EmbeddingTable": "tables",
+    "Encoder": "encode",
+    "Hit": "collection",
     "Hits": "results",
     "Index": "index",
     "Ranges": "results",
     "Report": "results",
     "TuneReport": "results",
     "codecs": None,
+    "distill": "encode",
     "exact": "ground_truth",
     "kernels": None,
+    "tables": None,
 }
 
 __all__ = [
     "Allowed",
     "ArgumentError",
     "CapacityError",
+    "Collection",
+    "EmbeddingTable",
+    "Encoder",
     "Error",
     "FormatError",
+    "Hit",
     "Hits",
     "Index",
     "NotFoundError",
@@ -50,8 +66,10 @@ __all__ = [
     "TuneReport",
     "UnsupportedError",
     "codecs",
+    "distill",
     "exact",
     "kernels",
+    "tables",
 ]
 
 

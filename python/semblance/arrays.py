@@ -81,6 +81,17 @@ def count(value: Any, name: str, least: int, most: int) -> int:
     return int(value)
 
 
+def number(value: Any, name: str, least: float, most: float) -> float:
+    """Return a finite number within [least, most]."""
+    try:
+        result = float(value)
+    except (TypeError, ValueError, OverflowError):
+        result = float("nan")
+    if not least <= result <= most:
+        raise ArgumentError(f"{name}: expected a number from {least:g} to {most:g}, got {value!r:.80}")
+    return result
+
+
 def thread_count(threads: Any) -> int:
     """Return a number of threads: 0 = all cores, 1 = the calling thread only."""
     return count(threads, "threads", 0, 1024)

@@ -54,9 +54,9 @@ def resolve(metric: str, kind: str, codes: str, rerank: str | None) -> tuple[str
     ('b1', None)
     """
     names = ("b1",) if metric in BINARY_METRICS else _DENSE
-    if codes != "auto" and codes not in names:
+    if not isinstance(codes, str) or (codes != "auto" and codes not in names):
         raise ArgumentError(f"codes: expected 'auto' or one of {names} for metric '{metric}', got {codes!r}")
-    if rerank not in (None, "auto") and rerank not in names:
+    if rerank is not None and (not isinstance(rerank, str) or (rerank != "auto" and rerank not in names)):
         raise ArgumentError(f"rerank: expected None, 'auto' or one of {names} for metric '{metric}', got {rerank!r}")
     if codes == "auto":
         codes = "b1" if metric in BINARY_METRICS else "i8" if kind == "hnsw" else "f32"

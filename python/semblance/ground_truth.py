@@ -48,7 +48,7 @@ def exact(vectors: Any, queries: Any, k: int = 10, metric: str = "cosine", *, th
     >>> exact([[0.0], [2.0], [3.0]], [[2.2]], k=2, metric="l2").ids.tolist()
     [[1, 2]]
     """
-    if metric not in codecs.METRICS:
+    if not isinstance(metric, str) or metric not in codecs.METRICS:
         raise ArgumentError(f"metric: expected one of {codecs.METRICS}, got {metric!r}")
     array = as_array(vectors, "vectors", "shape (n, d)")
     if array.ndim != 2 or not 1 <= array.shape[1] <= _native.MAX_DIM:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from . import codecs, kernels, storage
+from . import codecs, storage
 from ._core import index as _native
 from .arrays import I64, Progress, as_array, count, describe, int_ids, progress_callback, thread_count
 from .errors import ArgumentError, FormatError
@@ -88,9 +88,9 @@ class Index(Searchable):
         ef_construction: int = 200,
         seed: int = 0,
     ) -> None:
-        if metric not in codecs.METRICS:
+        if not isinstance(metric, str) or metric not in codecs.METRICS:
             raise ArgumentError(f"metric: expected one of {codecs.METRICS}, got {metric!r}")
-        if kind not in ("hnsw", "flat"):
+        if not isinstance(kind, str) or kind not in ("hnsw", "flat"):
             raise ArgumentError(f"kind: expected 'hnsw' or 'flat', got {kind!r}")
         d = count(d, "d", 1, _native.MAX_DIM)
         self._binary = metric in codecs.BINARY_METRICS
@@ -144,8 +144,19 @@ class Index(Searchable):
         return f"Index(d={self.dim}{shown}, rows={len(self)})"
 
     def stats(self) -> dict[str, Any]:
-        """Counts, bytes by part, degrees of the graph and the instruction set in use; costs one pass over the links."""
-        return {**self._native.stats(), **self._params, "ef": self.ef, "isa": kernels.active()}
+        """Counts, bytes by part, parameters and degrees of the graph; costs one pass over the links.
+
+        Returns
+        -------
+        dict
+            ``rows`` (with those removed and not compacted), ``live``, ``bytes`` by part, ``mean_degree``, ``isa``, ...
+
+        Examples
+        --------
+        >>> Index(2).stats()["live"]
+        0
+        """
+        return {**self._native.stats(), **self._params, "ef": self.ef}
 
     # -- changing it ---------------------------------------------------------------------------------------------------
 
@@ -280,6 +291,11 @@ class Index(Searchable):
         progress : bool or callable(done, total)
             True shows a bar.
 
+        Raises
+        ------
+        CapacityError
+            No memory for the second copy; nothing is changed.
+
         Examples
         --------
         >>> index = Index(2)
@@ -325,6 +341,8 @@ class Index(Searchable):
 
         Raises
         ------
+        ArgumentError
+            Metadata that is not text.
         OSError
             The folder is missing, read-only or full; a file that was there stays as it was.
 
@@ -341,6 +359,9 @@ class Index(Searchable):
         0
         """
         user = dict(self.metadata if metadata is None else metadata)
+        for key, value in user.items():
+            if not isinstance(key, str) or not isinstance(value, str):
+                raise ArgumentError(f"metadata: expected str to str, got {describe(key)} to {describe(value)}")
         frozen = self._native.freeze()
         try:
             tensors = frozen.tensors()
@@ -435,7 +456,8 @@ class Index(Searchable):
         array = as_array(vectors, "vectors", "shape (n, d)")
         if array.ndim != 2:
             raise ArgumentError(f"vectors: expected shape (n, d), got {describe(array)}")
-        bits = 8 if params.get("metric") in codecs.BINARY_METRICS else 1
+        metric = params.get("metric")
+        bits = 8 if isinstance(metric, str) and metric in codecs.BINARY_METRICS else 1
         index = cls(array.shape[1] * bits, **params)
         index.add(array, ids, threads=threads, progress=progress)
         return index

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._core import index as _native
-from .arrays import F32, I64, as_array, bit_rows, count, describe, float_rows, int_ids, thread_count
+from .arrays import F32, I64, as_array, bit_rows, count, describe, float_rows, int_ids, number, thread_count
 from .diversity import choose_diverse
 from .errors import ArgumentError
 from .ground_truth import exact as _exact
@@ -19,6 +19,8 @@ from .tuning import smallest_ef
 __all__ = ["Allowed", "Searchable"]
 
 MAX_EF = 1 << 20
+FLOAT_MAX = float(np.finfo(np.float32).max)
+SMALLEST_RECALL = 1e-6
 
 
 class Allowed:
@@ -117,7 +119,7 @@ class Searchable:
             k = count(k, "k", 1, _native.MAX_K)
         ef = max(self._ef, k) if ef is None else count(ef, "ef", k, MAX_EF)
         native_allowed = None if allowed is None else self._allowed(allowed)._native
-        if threads:
+        if type(threads) is not int or not 0 <= threads <= 1:
             threads = thread_count(threads)
         return Hits._make(self._native.search(rows, k, ef, bool(exact), native_allowed, threads))
 
@@ -162,12 +164,7 @@ class Searchable:
         [0, 1]
         """
         rows = self._rows(queries, "queries")
-        try:
-            radius = float(radius)
-        except (TypeError, ValueError):
-            radius = float("nan")
-        if not np.isfinite(radius):
-            raise ArgumentError(f"radius: expected a finite number, got {radius!r}")
+        radius = number(radius, "radius", -FLOAT_MAX, FLOAT_MAX)
         ef = max(self._ef, 100) if ef is None else count(ef, "ef", 1, MAX_EF)
         native_allowed = None if allowed is None else self._allowed(allowed)._native
         return Ranges._make(self._native.within(rows, radius, ef, bool(exact), native_allowed, thread_count(threads)))
@@ -292,15 +289,16 @@ class Searchable:
             raise ArgumentError(f"query: expected one query, got {describe(row)}")
         k = count(k, "k", 1, _native.MAX_K)
         pool = count(pool, "pool", k, _native.MAX_K)
-        if not 0.0 <= balance <= 1.0:
-            raise ArgumentError(f"balance: expected a number from 0 to 1, got {balance}")
+        balance = number(balance, "balance", 0.0, 1.0)
+        if groups is not None and not isinstance(groups, Mapping):
+            raise ArgumentError(f"groups: expected a mapping from id to group, got {describe(groups)}")
         hits = self.search(row, pool, None if ef is None else max(ef, pool), allowed)
         found = hits.ids[0] >= 0
         ids, distances = hits.ids[0][found], hits.distances[0][found]
         if len(ids) == 0:
             return Hits(np.full((1, k), -1, np.int64), np.full((1, k), np.inf, np.float32))
         between = self._distances_among(ids)
-        labels = None if groups is None else [groups.get(int(i)) for i in ids]
+        labels = None if groups is None else [_label(groups, int(i)) for i in ids]
         order = choose_diverse(distances, between, k, balance, labels)
         out = Hits(np.full((1, k), -1, np.int64), np.full((1, k), np.inf, np.float32))
         out.ids[0, : len(order)] = ids[order]
@@ -317,7 +315,7 @@ class Searchable:
         k : int
             Rows a search returns.
         recall : float
-            Target in (0, 1].
+            Target, above 0 and up to 1.
         threads : int
             0 = all cores, 1 = the calling thread only.
 
@@ -345,8 +343,7 @@ class Searchable:
         """
         rows = self._rows(queries, "queries")
         k = count(k, "k", 1, _native.MAX_K)
-        if not 0.0 < recall <= 1.0:
-            raise ArgumentError(f"recall: expected a number in (0, 1], got {recall}")
+        recall = number(recall, "recall", SMALLEST_RECALL, 1.0)
         if len(rows) == 0 or len(self) == 0:
             raise ArgumentError(f"queries: expected at least one query and one row, got {len(rows)} and {len(self)}")
         truth = self.search(rows, k, exact=True, threads=threads).ids
@@ -368,3 +365,12 @@ class Searchable:
 
     def _rows(self, value: Any, name: str) -> npt.NDArray[Any]:
         return bit_rows(value, name, self._dim) if self._binary else float_rows(value, name, self._dim)
+
+
+def _label(groups: Mapping[int, Any], id: int) -> Any:
+    label = groups.get(id)
+    try:
+        hash(label)
+    except TypeError:
+        raise ArgumentError(f"groups[{id}]: expected a hashable group, got {describe(label)}") from None
+    return label

@@ -1,0 +1,8 @@
+"""Encoders: the embedded static one, any ONNX model, and the distillation of one from the other."""
+
+from __future__ import annotations
+
+from .distillation import distill, distill_file
+from .encoder import Encoder
+
+__all__ = ["Encoder", "distill", "distill_file"]

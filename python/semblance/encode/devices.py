@@ -1,0 +1,60 @@
+"""Which device a session runs on, and what is missing when it is not the one that was asked for."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from typing import Any
+
+from ..errors import ArgumentError, UnsupportedError
+
+CUDA = "CUDAExecutionProvider"
+CPU = "CPUExecutionProvider"
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+_INSTALL = "pip uninstall -y onnxruntime; pip install 'semblance[gpu]'"
+# sonames that the CUDA 13 and CUDA 12 builds of ONNX Runtime load, in the order of dependence
+_LIBRARIES = {
+    13: ("libcuda.so.1", "libcudart.so.13", "libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10", "libcudnn.so.9"),
+    12: ("libcuda.so.1", "libcudart.so.12", "libcublasLt.so.12", "libcublas.so.12", "libcurand.so.10", "libcudnn.so.9"),
+}
+
+
+def check_device(device: object) -> str:
+    """The device as given; ArgumentError unless it is "auto", "cpu", "cuda" or "cuda:N"."""
+    if not isinstance(device, str) or not _DEVICE.fullmatch(device):
+        raise ArgumentError(f"device: expected 'auto', 'cpu', 'cuda' or 'cuda:0', got {device!r}")
+    return device
+
+
+def providers_for(ort: Any, device: str) -> list[Any]:
+    """Execution providers to ask for; UnsupportedError when CUDA is asked of a runtime built without it."""
+    if device == "cpu":
+        return [CPU]
+    if CUDA not in ort.get_available_providers():
+        if device == "auto":
+            return [CPU]
+        raise UnsupportedError(f"device: expected {device!r}, got an ONNX Runtime without CUDA ({_INSTALL})")
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()
+    ordinal = int(device.partition(":")[2] or 0)
+    return [(CUDA, {"device_id": ordinal}), CPU]
+
+
+def device_of(provider: str) -> str:
+    """Our name of an execution provider."""
+    return {CUDA: "cuda", CPU: "cpu"}.get(provider, provider.removesuffix("ExecutionProvider").lower())
+
+
+def missing_cuda(ort: Any) -> str:
+    """Why CUDA does not run here, with the line that would help."""
+    if CUDA not in ort.get_available_providers():
+        return f"this ONNX Runtime is built without CUDA: {_INSTALL}"
+    version = 12 if str(getattr(ort, "cuda_version", "13")).startswith("12") else 13
+    for library in _LIBRARIES[version]:
+        try:
+            ctypes.CDLL(library)
+        except OSError:
+            extra = "gpu" if version == 13 else "gpu-cu12"
+            hint = "install the NVIDIA driver" if library == "libcuda.so.1" else f"pip install 'semblance[{extra}]'"
+            return f"{library} cannot be loaded: {hint}"
+    return "the CUDA provider refused to start: set ORT logging to see why"

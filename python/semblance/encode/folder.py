@@ -1,0 +1,178 @@
+"""A model folder as published on model hubs: which file is the model, and what its configuration says about vectors."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import FormatError, NotFoundError, UnsupportedError
+from .onnx_file import check_external
+from .tokenize import MAX_FILE_BYTES
+
+MAX_CONFIG_BYTES = 16 << 20
+MAX_MODEL_BYTES = 64 << 30
+DEFAULT_MAX_TOKENS = 512
+_POOLING_KEYS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt",
+    "pooling_mode_weightedmean_tokens": "weighted_mean",
+    "pooling_mode_lasttoken": "last",
+}
+_HARMLESS_MODULES = ("Transformer", "Pooling", "Normalize")
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """Paths and settings of one model; `None` where the folder says nothing."""
+
+    model: Path
+    name: str
+    tokenizer: Path | None = None
+    pooling: str | None = None
+    max_tokens: int = DEFAULT_MAX_TOKENS
+    hidden_size: int | None = None
+    external: tuple[Path, ...] = field(default=())
+
+
+def open_folder(path: str | os.PathLike[str]) -> ModelFolder:
+    """Read a folder, or a bare ``.onnx`` file together with what lies beside it.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        A folder with ``model.onnx``, ``onnx/model.onnx`` or a single ``.onnx`` file, or the file itself.
+
+    Returns
+    -------
+    ModelFolder
+        Nothing but JSON has been read, apart from the names of external data files.
+
+    Raises
+    ------
+    NotFoundError
+        No such folder, or no model in it.
+    FormatError
+        A configuration that is no JSON object, a file that lies outside the folder, a damaged model file.
+    UnsupportedError
+        The folder lists a module (such as Dense) that is not run.
+    """
+    given = Path(path)
+    if not given.exists():
+        raise NotFoundError(f"model: expected a folder or an .onnx file, got {os.fspath(path)!r}, which does not exist")
+    model = given if given.is_file() else _find_model(given)
+    folder = _root(model) if given.is_file() else given
+    allowed = _allowed_root(folder)
+    _check_inside(model, allowed, MAX_MODEL_BYTES)
+    tokenizer = next((p for p in (folder / "tokenizer.json", model.parent / "tokenizer.json") if p.is_file()), None)
+    if tokenizer is not None:
+        _check_inside(tokenizer, allowed, MAX_FILE_BYTES)
+    config = _json(folder / "config.json", allowed)
+    return ModelFolder(
+        model=model,
+        name=folder.resolve().name if not given.is_file() or tokenizer else model.stem,
+        tokenizer=tokenizer,
+        pooling=_pooling(folder, allowed),
+        max_tokens=_max_tokens(folder, allowed, config),
+        hidden_size=_whole(config.get("hidden_size")),
+        external=tuple(check_external(model, allowed)),
+    )
+
+
+def _find_model(folder: Path) -> Path:
+    for candidate in (folder / "model.onnx", folder / "onnx" / "model.onnx"):
+        if candidate.is_file():
+            return candidate
+    found = sorted([*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")])
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(p.relative_to(folder).as_posix() for p in found) or "none"
+    raise NotFoundError(f"model: expected model.onnx in {folder.name!r}, got these .onnx files: {names} (name one)")
+
+
+def _root(model: Path) -> Path:
+    """The published folder of a bare model file: its own, or the one above ``onnx/``."""
+    above = model.parent.parent
+    is_export = model.parent.resolve().name == "onnx" and (above / "config.json").is_file()
+    return above if is_export else model.parent
+
+
+def _allowed_root(folder: Path) -> Path:
+    """Where files may really lie: the folder; for a hub cache's snapshot, whose files are links, that cache entry."""
+    real = folder.resolve()
+    if real.parent.name == "snapshots" and real.parent.parent.name.startswith("models--"):
+        return real.parent.parent
+    return real
+
+
+def _check_inside(path: Path, root: Path, limit: int) -> None:
+    if not path.resolve().is_relative_to(root):
+        raise FormatError(f"{path.name}: expected a file inside the model's folder, got a link to {path.resolve()}")
+    size = path.stat().st_size
+    if size > limit:
+        raise FormatError(f"{path.name}: expected at most {limit} bytes, got {size}")
+
+
+def _json(path: Path, root: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is no file."""
+    if not path.is_file():
+        return {}
+    _check_inside(path, root, MAX_CONFIG_BYTES)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path.name}: expected JSON, got {error}") from error
+    if not isinstance(value, dict):
+        raise FormatError(f"{path.name}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _modules(folder: Path, root: Path) -> list[dict[str, Any]]:
+    path = folder / "modules.json"
+    if not path.is_file():
+        return []
+    _check_inside(path, root, MAX_CONFIG_BYTES)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"modules.json: expected JSON, got {error}") from error
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise FormatError("modules.json: expected a list of objects, got other JSON")
+    return value
+
+
+def _pooling(folder: Path, root: Path) -> str | None:
+    """The pooling of the sentence-transformers modules, None where the folder has none."""
+    place = "1_Pooling"
+    for module in _modules(folder, root):
+        kind = str(module.get("type", "")).rsplit(".", 1)[-1]
+        if kind not in _HARMLESS_MODULES:
+            raise UnsupportedError(f"modules.json: expected {', '.join(_HARMLESS_MODULES)}, got the module {kind!r}")
+        if kind == "Pooling":
+            place = str(module.get("path", place))
+    config = _json(folder / place / "config.json", root)
+    chosen = [method for key, method in _POOLING_KEYS.items() if config.get(key)]
+    if len(chosen) > 1:
+        raise UnsupportedError(f"{place}/config.json: expected one pooling, got {' and '.join(chosen)} together")
+    return chosen[0] if chosen else None
+
+
+def _max_tokens(folder: Path, root: Path, config: dict[str, Any]) -> int:
+    """The model's own limit: sentence-transformers' setting, else the tokenizer's, else the positions it has."""
+    positions = _whole(config.get("max_position_embeddings"))
+    if positions and config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet"):
+        positions -= 2  # their positions start behind the padding id
+    stated = _whole(_json(folder / "sentence_bert_config.json", root).get("max_seq_length"))
+    stated = stated or _whole(_json(folder / "tokenizer_config.json", root).get("model_max_length"))
+    limits = [limit for limit in (stated, positions) if limit]
+    return min(limits) if limits else DEFAULT_MAX_TOKENS
+
+
+def _whole(value: Any) -> int | None:
+    """A usable count; None for absent values and the 1e30 that stands for 'no limit'."""
+    usable = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 24
+    return value if usable else None

@@ -1,0 +1,5 @@
+"""Quantised embedding tables."""
+
+from .table import EmbeddingTable
+
+__all__ = ["EmbeddingTable"]

@@ -1,0 +1,157 @@
+"""One immutable state of a table: its arrays, the native reader over them, and their form in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .._core import table as _native
+from ..errors import ArgumentError, FormatError
+from .arrays import Bytes, Floats
+from .keys import KEY_KINDS, KeySpace
+
+DTYPES = ("f32", "f16", "bf16", "i8", "i4", "i2", "fp8")
+KIND = "embedding_table"
+VERSION = "1"
+_BUCKET_BYTES = 64
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What all generations of a table share."""
+
+    dtype: str
+    dim: int
+    keys: KeySpace
+    missing: str
+    padding: int | None = None
+
+    @property
+    def row_bytes(self) -> int:
+        return _native.row_bytes(self.dtype, self.dim)
+
+    @property
+    def policy(self) -> str:
+        """The native policy: "mean" and "row:n" both answer with a row that was picked when the table was built."""
+        return self.missing if self.missing in ("zero", "error") else "row"
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Arrays that never change once published; readers that hold one see nothing of later ones."""
+
+    layout: Layout
+    rows: Bytes
+    buckets: Bytes | None = None
+    missing_row: Bytes | None = None
+    number: int = 0
+    native: _native.Table = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        layout = self.layout
+        native = _native.Table(
+            layout.dtype, layout.dim, self.rows, self.buckets, layout.policy, self.missing_row, layout.padding
+        )
+        object.__setattr__(self, "native", native)
+
+    @property
+    def nbytes(self) -> int:
+        parts = (self.rows, self.buckets, self.missing_row)
+        return sum(part.nbytes for part in parts if part is not None)
+
+    def tensors(self) -> dict[str, Bytes]:
+        named = {"rows": self.rows, "buckets": self.buckets, "missing_row": self.missing_row}
+        return {name: array for name, array in named.items() if array is not None}
+
+    def metadata(self) -> dict[str, str]:
+        layout = self.layout
+        return {
+            "kind": KIND,
+            "table_version": VERSION,
+            "dtype": layout.dtype,
+            "dim": str(layout.dim),
+            "keys": layout.keys.kind,
+            "key_seed": str(layout.keys.seed),
+            "missing": layout.missing,
+            "padding": "" if layout.padding is None else str(layout.padding),
+        }
+
+
+def check_missing(missing: str, rows: int) -> None:
+    """Raises ArgumentError unless `missing` is a policy that a table of so many rows can have."""
+    if missing in ("zero", "mean", "error"):
+        return
+    number = missing[4:] if isinstance(missing, str) and missing.startswith("row:") else ""
+    if not number.isdecimal() or int(number) >= rows:
+        raise ArgumentError(
+            f"missing: expected 'zero', 'mean', 'error' or 'row:n' with n below {rows}, got {missing!r}"
+        )
+
+
+def missing_row(missing: str, rows: Bytes, weights: Floats, dtype: str) -> Bytes | None:
+    """The encoded row that unknown keys stand for, or None where the policy needs none."""
+    if missing.startswith("row:"):
+        row: Bytes = rows[int(missing[4:])].copy()
+        return row
+    if missing != "mean":
+        return None
+    mean = np.zeros((1, weights.shape[1]), np.float32)
+    if len(weights):
+        mean[0] = weights.mean(axis=0, dtype=np.float64)
+    encoded: Bytes = _native.encode(mean, dtype, 1, None)[0]
+    return encoded
+
+
+def from_tensors(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> Generation:
+    """The generation that `tensors()` and `metadata()` describe, over the very arrays that are given.
+
+    Raises
+    ------
+    FormatError
+        Where a tensor or an entry is absent, of another form, or of a newer version.
+    """
+    layout = _layout(metadata)
+    rows = _tensor(tensors, "rows", layout.row_bytes, 2)
+    buckets = _tensor(tensors, "buckets", _BUCKET_BYTES, 2) if layout.keys.kind != "rows" else None
+    if buckets is not None and buckets.ctypes.data % 8:
+        buckets = buckets.copy()
+    row = _tensor(tensors, "missing_row", layout.row_bytes, 1) if layout.policy == "row" else None
+    try:
+        return Generation(layout, rows, buckets, row)
+    except ArgumentError as error:
+        raise FormatError(f"table file: {error}") from error
+
+
+def _layout(metadata: Mapping[str, str]) -> Layout:
+    kind, version = metadata.get("kind"), metadata.get("table_version")
+    if kind != KIND:
+        raise FormatError(f"table file: expected kind {KIND!r}, got {kind!r}")
+    if version != VERSION:
+        raise FormatError(f"table file: expected table_version {VERSION}, got {version!r} (a newer file?)")
+    try:
+        keys = KeySpace(_one_of(metadata["keys"], KEY_KINDS), int(metadata["key_seed"]))
+        padding = int(metadata["padding"]) if metadata["padding"] else None
+        layout = Layout(metadata["dtype"], int(metadata["dim"]), keys, metadata["missing"], padding)
+    except (KeyError, ValueError) as error:
+        raise FormatError(f"table file: expected complete metadata, got {error!r}") from error
+    if layout.dtype not in DTYPES or not 0 < layout.dim <= 1 << 20:
+        raise FormatError(f"table file: expected a dtype of {DTYPES} and a dim, got {layout.dtype!r} and {layout.dim}")
+    return layout
+
+
+def _one_of(value: str, known: tuple[Any, ...]) -> Any:
+    if value not in known:
+        raise ValueError(value)
+    return value
+
+
+def _tensor(tensors: Mapping[str, Any], name: str, width: int, ndim: int) -> Bytes:
+    array = tensors.get(name)
+    if array is None or array.dtype != np.uint8 or array.ndim != ndim or array.shape[-1] != width:
+        got = "nothing" if array is None else f"{array.dtype} of shape {array.shape}"
+        shape = f"(n, {width})" if ndim == 2 else f"({width},)"
+        raise FormatError(f"table file: expected tensor {name!r} as uint8 of shape {shape}, got {got}")
+    return np.ascontiguousarray(array)

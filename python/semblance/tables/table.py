@@ -1,0 +1,323 @@
+"""Quantised embedding tables: rows of 2 to 32 bits a value, looked up, pooled and scored without decoding the table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._core import table as _native
+from ..errors import ArgumentError
+from .arrays import Bytes, Floats, float_array, integer_array, output_array, thread_count
+from .generation import DTYPES, Generation, Layout, check_missing, from_tensors, missing_row
+from .keys import KeySpace, key_space
+
+Mode: TypeAlias = Literal["sum", "mean", "max"]
+Dtype: TypeAlias = Literal["f32", "f16", "bf16", "i8", "i4", "i2", "fp8"]
+Progress: TypeAlias = Callable[[int, int], object]
+
+
+class EmbeddingTable:
+    """A table of embedding rows, read by key. Made by `from_dense` or `load`.
+
+    All reading calls are safe from many threads at once and release the GIL. Every output element is one chain of fused
+    multiply-adds in the order of the bag, so results are the same bits on every instruction set and with any number of
+    threads; for i8, i4 and i2 they are FBGEMM's bits too.
+    """
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+
+    @classmethod
+    def from_dense(
+        cls,
+        weights: ArrayLike,
+        dtype: Dtype = "i8",
+        keys: ArrayLike | Sequence[str] | None = None,
+        missing: str = "error",
+        padding: int | str | None = None,
+        *,
+        threads: int = 0,
+        progress: Progress | None = None,
+    ) -> EmbeddingTable:
+        """Quantise dense rows into a table.
+
+        Parameters
+        ----------
+        weights
+            (n, d) float32 (or float16), finite. i8, i4 and i2 store a scale and a bias a row as fp16, the bias the
+            row's least value rounded down: a value comes back within scale / 2. fp8 (e4m3) stores a scale a row.
+        dtype
+            "f32", "f16", "bf16", "i8", "i4", "i2" or "fp8".
+        keys
+            (n,) distinct integers or strings; None: the keys are the row numbers 0 .. n - 1.
+        missing
+            What a key that is not there stands for: "error" (the call is refused), "zero", "mean" (the mean of
+            `weights`) or "row:n".
+        padding
+            A key that stands for no row at all: zeros in `lookup`, not counted in means.
+        threads, progress
+            0 = all cores; a callable(done, total).
+
+        Raises
+        ------
+        ArgumentError
+            For NaN, infinities, values beyond the format's range, and keys that come twice. Nothing is kept.
+
+        Notes
+        -----
+        Cost: one pass over `weights`; 64 bytes for every 3.5 keys where there are `keys`. Row layout: FBGEMM's
+        (Khudia et al., "FBGEMM: Enabling High-Performance Low-Precision Deep Learning Inference", 2021).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from semblance.tables import EmbeddingTable
+        >>> table = EmbeddingTable.from_dense(np.eye(3, 4, dtype=np.float32), keys=["red", "green", "blue"])
+        >>> table.lookup(["blue"]).round(2)
+        array([[0., 0., 1., 0.]], dtype=float32)
+        """
+        dense = float_array("weights", weights, "(n, d)", 2)
+        if dtype not in DTYPES:
+            raise ArgumentError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
+        if dense.shape[1] == 0:
+            raise ArgumentError(f"weights: expected at least one column, got shape {dense.shape}")
+        check_missing(missing, len(dense))
+        space, own_keys = (KeySpace("rows"), None) if keys is None else key_space(keys, len(dense))
+        layout = Layout(
+            dtype, dense.shape[1], space, missing, None if padding is None else space.one("padding", padding)
+        )
+        rows = _native.encode(dense, dtype, thread_count(threads), progress)
+        buckets = None if own_keys is None else _native.build_buckets(own_keys, progress)
+        return cls(Generation(layout, rows, buckets, missing_row(missing, rows, dense, dtype)))
+
+    @property
+    def dim(self) -> int:
+        """Values in a row."""
+        return self._generation.layout.dim
+
+    @property
+    def dtype(self) -> str:
+        """The row format."""
+        return self._generation.layout.dtype
+
+    @property
+    def missing(self) -> str:
+        """The policy for unknown keys."""
+        return self._generation.layout.missing
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of rows, heads and key buckets, in memory or mapped."""
+        return self._generation.nbytes
+
+    def __len__(self) -> int:
+        return len(self._generation.native)
+
+    def __contains__(self, key: object) -> bool:
+        generation = self._generation
+        return generation.layout.keys.one("key", key) in generation.native
+
+    def __repr__(self) -> str:
+        layout = self._generation.layout
+        return f"EmbeddingTable({len(self)} x {layout.dim}, {layout.dtype}, keys={layout.keys.kind})"
+
+    def lookup(self, keys: Any, out: Floats | None = None, *, threads: int = 0) -> Floats:
+        """The rows of `keys`, decoded.
+
+        Parameters
+        ----------
+        keys
+            Any shape, or one key.
+        out
+            float32 of shape (*keys.shape, d) to write into.
+
+        Returns
+        -------
+        (*keys.shape, d) float32; `out` if it was given.
+
+        Raises
+        ------
+        ArgumentError, NotFoundError
+            Under the policy "error": a row number out of range, a key that is not there. `out` is untouched.
+
+        Examples
+        --------
+        >>> table = EmbeddingTable.from_dense(np.ones((2, 3), np.float32), missing="zero")
+        >>> table.lookup([[1, 7]]).tolist()
+        [[[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]]
+        """
+        generation = self._generation
+        wanted = generation.layout.keys.array("keys", keys)
+        result = output_array(out, (*wanted.shape, generation.layout.dim))
+        generation.native.lookup(wanted, result, thread_count(threads))
+        return result
+
+    def pool(
+        self,
+        values: Any,
+        offsets: ArrayLike,
+        weights: ArrayLike | None = None,
+        mode: Mode = "sum",
+        out: Floats | None = None,
+        *,
+        threads: int = 0,
+    ) -> Floats:
+        """Pool jagged bags of rows.
+
+        Parameters
+        ----------
+        values
+            (m,) keys of all bags, one bag after the other.
+        offsets
+            (bags + 1,) integers: bag b is values[offsets[b]:offsets[b + 1]]; from 0 to m, never decreasing.
+        weights
+            (m,) float32 factors, for "sum" and "mean". As in FBGEMM a mean divides by the number of keys in the bag,
+            not by the sum of the weights.
+        mode
+            "sum", "mean" or "max" (elementwise).
+        out
+            float32 of shape (bags, d) to write into.
+
+        Returns
+        -------
+        (bags, d) float32. An empty bag gives zeros in every mode.
+
+        Raises
+        ------
+        ArgumentError, NotFoundError
+            For offsets, weights or keys that are not of this form. `out` is untouched.
+
+        Notes
+        -----
+        Cost: the memory of the rows read; rows are prefetched ahead across bags. Bags are shared out among threads.
+
+        Examples
+        --------
+        >>> table = EmbeddingTable.from_dense(np.eye(3, dtype=np.float32), dtype="f32")
+        >>> table.pool([0, 1, 2], [0, 2, 3]).tolist()
+        [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+        """
+        generation = self._generation
+        keys = generation.layout.keys.array("values", values)
+        bounds = integer_array("offsets", offsets)
+        factors = None if weights is None else float_array("weights", weights, f"({keys.size},)", 1)
+        result = output_array(out, (max(bounds.size - 1, 0), generation.layout.dim))
+        generation.native.pool(keys, bounds, factors, mode, result, thread_count(threads))
+        return result
+
+    def score(self, query: ArrayLike, keys: Any, *, threads: int = 0) -> Floats:
+        """Dot products of queries and rows, computed on the codes.
+
+        Parameters
+        ----------
+        query
+            (d,) or (q, d) float32, finite.
+        keys
+            Any shape with one query. With q queries: (k,) scores every query against the same keys, (q, k) each query
+            against its own.
+
+        Returns
+        -------
+        float32 of keys.shape with one query, else (q, k). Unknown keys under "zero", and padding, score 0.
+
+        Raises
+        ------
+        ArgumentError, NotFoundError
+            As for `lookup`, and for queries of another form.
+
+        Notes
+        -----
+        With scale s and bias b of a row: s * (query . codes) + b * sum(query), in 16 lanes on every processor.
+
+        Examples
+        --------
+        >>> table = EmbeddingTable.from_dense(np.eye(3, dtype=np.float32), dtype="f32")
+        >>> table.score([1.0, 2.0, 3.0], [2, 0]).tolist()
+        [3.0, 1.0]
+        """
+        generation = self._generation
+        many = np.ndim(query) == 2
+        queries = float_array("query", query, f"({'q, ' * many}{self.dim})", 2 if many else 1)
+        wanted = generation.layout.keys.array("keys", keys)
+        if not many:
+            result = np.empty(wanted.shape, np.float32)
+            generation.native.score(queries, wanted, result, thread_count(threads))
+            return result
+        return _score_many(generation, queries, wanted, thread_count(threads))
+
+    def stats(self) -> dict[str, int | str]:
+        """Counts and bytes by part; look-ups and unknown keys since the table was made or loaded."""
+        generation = self._generation
+        buckets = generation.buckets
+        return {
+            "rows": len(generation.native),
+            "dim": generation.layout.dim,
+            "dtype": generation.layout.dtype,
+            "row_bytes": generation.layout.row_bytes,
+            "rows_nbytes": generation.rows.nbytes,
+            "keys_nbytes": 0 if buckets is None else buckets.nbytes,
+            "nbytes": generation.nbytes,
+            "looked_up": generation.native.looked_up,
+            "unknown_keys": generation.native.unknown,
+            "generation": generation.number,
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the table as one safetensors file: temporary file, fsync, rename.
+
+        Examples
+        --------
+        >>> import tempfile, os
+        >>> path = os.path.join(tempfile.mkdtemp(), "table.safetensors")
+        >>> EmbeddingTable.from_dense(np.eye(3, dtype=np.float32)).save(path)
+        >>> len(EmbeddingTable.load(path))
+        3
+        """
+        from .. import storage
+
+        tensors, metadata = self._tensors()
+        storage.write(os.fspath(path), tensors, metadata)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, mmap: bool = False, verify: bool = True) -> EmbeddingTable:
+        """Open a saved table.
+
+        Parameters
+        ----------
+        mmap
+            Serve rows straight from the file's pages, without a copy.
+        verify
+            Check the checksums of the whole file, which reads all of it.
+
+        Raises
+        ------
+        FormatError
+            For a file that is damaged, foreign or newer; the message names the section.
+        """
+        from .. import storage
+
+        tensors, metadata = storage.read(os.fspath(path), mmap=mmap, verify=verify)
+        return cls._from_tensors(tensors, metadata)
+
+    def _tensors(self) -> tuple[dict[str, Bytes], dict[str, str]]:
+        generation = self._generation
+        return generation.tensors(), generation.metadata()
+
+    @classmethod
+    def _from_tensors(cls, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> EmbeddingTable:
+        return cls(from_tensors(tensors, metadata))
+
+
+def _score_many(generation: Generation, queries: Floats, keys: NDArray[np.int64], threads: int) -> Floats:
+    if keys.ndim not in (1, 2) or (keys.ndim == 2 and len(keys) != len(queries)):
+        raise ArgumentError(
+            f"keys: expected shape (k,) or ({len(queries)}, k) with {len(queries)} queries, got {keys.shape}"
+        )
+    result = np.empty((len(queries), keys.shape[-1]), np.float32)
+    for i, query in enumerate(queries):
+        generation.native.score(query, keys if keys.ndim == 1 else keys[i], result[i], threads)
+    return result
