@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import semblance as sb
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 GLOSS_ROWS, GLOSS_QUERIES = 20_000, 200
@@ -27,6 +29,12 @@ def glove25() -> tuple[np.ndarray, np.ndarray]:
     folder = Path(os.environ["SEMBLANCE_DATA"]) / "glove25"
     rows = np.ascontiguousarray(np.load(next(folder.glob("*.npy"))), dtype=np.float32)
     return rows[:-200], rows[-200:]
+
+
+@pytest.fixture(scope="session")
+def glove_index(glove25: tuple[np.ndarray, np.ndarray]) -> dict[str, sb.Index]:
+    """An index over those rows for each metric; tests must not change them."""
+    return {metric: sb.Index.build(glove25[0], metric=metric) for metric in ("cosine", "ip", "l2")}
 
 
 @pytest.fixture(scope="session")

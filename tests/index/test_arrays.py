@@ -10,6 +10,8 @@ from brute_force import METRICS, sample
 
 import semblance as sb
 
+pytestmark = pytest.mark.once
+
 N, D = 90, 16
 
 

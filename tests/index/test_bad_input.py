@@ -12,6 +12,8 @@ from brute_force import FLOAT_METRICS, METRICS, sample
 
 import semblance as sb
 
+pytestmark = pytest.mark.once
+
 D = 16
 NAN, INF = float("nan"), float("inf")
 

@@ -13,6 +13,8 @@ from brute_force import sample
 
 import semblance as sb
 
+pytestmark = pytest.mark.once
+
 D = 24
 SECONDS = 1.2
 

@@ -11,6 +11,8 @@ from brute_force import METRICS, recall_with_ties, same_index, sample
 
 import semblance as sb
 
+pytestmark = pytest.mark.once
+
 D = 32
 VARIANTS = [
     {"metric": metric, "kind": kind} for metric in METRICS for kind in ("hnsw", "flat")

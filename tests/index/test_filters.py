@@ -172,8 +172,3 @@ def test_real_vectors(
         hits = index.search(query[None], K, ef=100, allowed=chosen)
         recalls.append(share_found(hits, chosen, rows[chosen], query[None], metric))
     assert np.mean(recalls) >= 0.95
-
-
-@pytest.fixture(scope="module")
-def glove_index(glove25: tuple[np.ndarray, ...]) -> dict[str, sb.Index]:
-    return {metric: sb.Index.build(glove25[0], metric=metric) for metric in FLOAT_METRICS}

@@ -115,9 +115,8 @@ def test_glosses(glosses: tuple[np.ndarray, np.ndarray], metric: str) -> None:
 
 @pytest.mark.data
 @pytest.mark.parametrize("metric", FLOAT_METRICS)
-def test_glove25(glove25: tuple[np.ndarray, np.ndarray], metric: str) -> None:
-    rows, queries = glove25
-    assert_floors(sb.Index.build(rows, metric=metric), rows, queries)
+def test_glove25(glove_index: dict[str, sb.Index], glove25: tuple[np.ndarray, np.ndarray], metric: str) -> None:
+    assert_floors(glove_index[metric], *glove25)
 
 
 @pytest.mark.data
