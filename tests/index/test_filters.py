@@ -145,6 +145,19 @@ def test_a_filter_made_by_one_index_serves_another(kind: str) -> None:
             np.testing.assert_array_equal(hits.distances, fresh.distances)
 
 
+def test_a_filter_outlives_its_index() -> None:
+    """The next index may lie where the last one lay: its rows are its own all the same."""
+    rows = sample("l2", 3000, 8)
+    first = sb.Index(8, metric="l2")
+    shared = first.allow([3, 7, 70])
+    del first
+    for turn in range(20):
+        index = sb.Index(8, metric="l2", kind="flat" if turn % 3 else "hnsw")
+        n = 100 if turn % 2 else 1000
+        index.add(rows[:n], np.arange(n)[::-1] if turn % 4 < 2 else np.arange(n))
+        assert set(index.search(rows[:5], 4, allowed=shared).ids.ravel().tolist()) == {3, 7, 70, -1}
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_filtered_flat_index_is_exact(metric: str) -> None:
     rows, queries = sample(metric, 500, D), sample(metric, Q, D, seed=1)

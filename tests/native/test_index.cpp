@@ -51,7 +51,7 @@ std::vector<std::int64_t> range(std::int64_t first, std::size_t n) {
 void add(VectorIndex& index, const std::vector<float>& rows, const std::vector<std::int64_t>& ids, bool replace = false,
          std::size_t threads = 2, Monitor* monitor = nullptr) {
   std::vector<std::int64_t> given(ids.size());
-  index.add(bytes(rows), ids.data(), ids.size(), replace, threads, monitor, given.data());
+  index.add({bytes(rows), ids.data(), ids.size()}, replace, threads, monitor, given.data());
   CHECK(given == ids);
 }
 
@@ -62,7 +62,7 @@ struct Found {
 
 Found search(const VectorIndex& index, const std::byte* queries, std::size_t n, const SearchOptions& options) {
   Found out{std::vector<std::int64_t>(n * options.k), std::vector<float>(n * options.k)};
-  index.search(queries, n, options, nullptr, out.ids.data(), out.distances.data());
+  index.search({queries, n}, options, nullptr, {out.ids.data(), out.distances.data()});
   return out;
 }
 
@@ -163,7 +163,7 @@ void stops_unchanged(int polls) {
   add(index, vectors(50, 3), range(100, 50));
   CHECK(index.size() == 150 && index.check().problems.empty());
   index.compact(2, nullptr);
-  CHECK(index.ids() == range(0, 150) && index.rows()->count.load() == 150);
+  CHECK(index.ids() == range(0, 150) && index.check().rows == 150);
 }
 
 void equal_at_any_thread_count() {
@@ -172,7 +172,7 @@ void equal_at_any_thread_count() {
   for (const std::size_t threads : {1U, 2U, 3U, 8U}) {
     VectorIndex index(params_of(Metric::cosine, true, "i8", "f16"));
     add(index, rows, range(0, 1500), false, threads);
-    const Graph::Parts parts = index.rows()->graph->parts();
+    const Graph::Parts parts = index.moment().rows->graph->parts();
     const std::vector<std::uint32_t> own(parts.links, parts.links + 1500 * 8);
     if (links.empty()) links = own;
     CHECK(own == links);
@@ -202,7 +202,7 @@ struct Together {
         CHECK(i == 0 || found.distances[i - 1] <= found.distances[i]);
       }
       if (at < 200) CHECK(found.ids[0] == static_cast<std::int64_t>(at));
-      index.within(bytes(rows, at), 1, 0.5F, options, nullptr);
+      index.within({bytes(rows, at), 1}, 0.5F, options, nullptr);
       const std::int64_t kept = static_cast<std::int64_t>(at % 200);
       std::vector<float> out(kDim);
       index.get(&kept, 1, reinterpret_cast<std::byte*>(out.data()));
@@ -232,8 +232,8 @@ struct Together {
       index.compact(1, nullptr);
       CHECK(index.check().problems.empty());
       const auto frozen = index.freeze();
-      const std::shared_ptr<const RowSet> held = index.rows();
-      for (std::uint32_t slot = 0; slot < held->count.load(); ++slot) CHECK(held->id(slot) >= 0);
+      const Moment held = index.moment();
+      for (std::uint32_t slot = 0; slot < held.published; ++slot) CHECK(held.rows->id(slot) >= 0);
     }
   }
 
