@@ -2,6 +2,7 @@
 // (meant for AddressSanitizer and ThreadSanitizer as much as for itself).
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -233,6 +234,7 @@ struct Together {
 
   void tidy() {
     while (!done.load()) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));  // the lock of writers is not a fair one
       index.compact(1, nullptr);
       CHECK(index.check().problems.empty());
       const auto frozen = index.freeze();
