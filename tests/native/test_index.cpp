@@ -234,7 +234,7 @@ struct Together {
 
   void tidy() {
     while (!done.load()) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));  // the lock of writers is not a fair one
+      std::this_thread::sleep_for(std::chrono::milliseconds(300));  // the lock of writers is not a fair one
       index.compact(1, nullptr);
       CHECK(index.check().problems.empty());
       const auto frozen = index.freeze();
