@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 #include "core/error.hpp"
 #include "index/hnsw.hpp"
@@ -41,11 +42,7 @@ class Builder {
       at += round;
     }
     // One pass over the graph is little beside linking a large part of it, and much beside adding a few rows.
-    if ((last - first) * 8 >= last) {
-      attach_unreachable(graph_);
-    } else {
-      link_back(graph_, static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(last));
-    }
+    if ((last - first) * 8 >= last) attach_unreachable(graph_);
   }
 
  private:
@@ -55,6 +52,7 @@ class Builder {
     std::vector<std::uint32_t> ids;
     std::vector<float> distances;
     std::vector<Edge> edges;
+    std::vector<std::uint32_t> dropped;  // nodes that lost a link that led to them
   };
 
   // Reports rounds as one long piece of work.
@@ -83,6 +81,7 @@ class Builder {
     });
     done_ += end - begin;
     merge(gather_edges());
+    link_back(graph_, nodes_at_risk(begin, end));
     for (std::size_t node = begin; node < end; ++node) {
       const auto id = static_cast<std::uint32_t>(node);
       if (graph_.level(id) > graph_.level(graph_.entry())) graph_.set_entry(id);
@@ -154,7 +153,8 @@ class Builder {
   }
 
   bool closer(float to_kept, float to_node) const {
-    return options_.alpha * (to_kept + options_.offset) < to_node + options_.offset;
+    // Rounding may push the distance of equal rows below zero, where alpha would work the other way round.
+    return options_.alpha * std::max(0.0F, to_kept + options_.offset) < std::max(0.0F, to_node + options_.offset);
   }
 
   std::vector<Edge> gather_edges() {
@@ -165,6 +165,19 @@ class Builder {
     }
     std::sort(edges.begin(), edges.end());
     return edges;
+  }
+
+  // The nodes of a round, and those that lost a link in it, in order.
+  std::vector<std::uint32_t> nodes_at_risk(std::size_t begin, std::size_t end) {
+    std::vector<std::uint32_t> nodes(end - begin);
+    std::iota(nodes.begin(), nodes.end(), static_cast<std::uint32_t>(begin));
+    for (Worker& own : workers_) {
+      nodes.insert(nodes.end(), own.dropped.begin(), own.dropped.end());
+      own.dropped.clear();
+    }
+    std::sort(nodes.begin(), nodes.end());
+    nodes.erase(std::unique(nodes.begin(), nodes.end()), nodes.end());
+    return nodes;
   }
 
   // Adds the edges to their ends' lists, each list by one thread.
@@ -195,8 +208,12 @@ class Builder {
     for (std::size_t i = 0; i < own.ids.size(); ++i) own.candidates.push_back({own.distances[i], own.ids[i]});
     for (std::size_t i = 0; i < count; ++i) own.candidates.push_back({edges[i].distance, edges[i].from});
     std::sort(own.candidates.begin(), own.candidates.end());
+    const std::vector<std::uint32_t> before = own.ids;
     prune(degree, worker);
     store(level, edges->to, own);
+    if (level > 0) return;
+    for (const std::uint32_t id : before)
+      if (std::find(own.ids.begin(), own.ids.end(), id) == own.ids.end()) own.dropped.push_back(id);
   }
 
   Graph& graph_;
