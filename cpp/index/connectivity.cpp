@@ -7,7 +7,7 @@
 namespace semblance {
 namespace {
 
-constexpr std::size_t kLookAround = 4096;  // nodes looked at for one that can take another link
+constexpr std::size_t kLookNear = 256, kLookAround = 4096;  // nodes looked at for one that can take another link
 
 // A tree of base-level links from the entry: who leads to whom. Its links are the ones that must not be given up.
 class ReachTree {
@@ -90,6 +90,21 @@ bool is_linked_back(const Graph& graph, std::uint32_t node, std::uint32_t except
   return false;
 }
 
+// Links `to` from `from`, in the place of a link that its end can do without where there is no room.
+bool give_spare_link(Graph& graph, std::uint32_t from, std::uint32_t to) {
+  std::uint32_t list[kMaxDegree];
+  const std::size_t filled = graph.neighbours(0, from, list);
+  std::size_t place = filled;
+  if (filled == graph.degree(0)) {
+    while (place > 0 && !is_linked_back(graph, list[place - 1], from)) --place;
+    if (place == 0) return false;
+    --place;
+  }
+  list[place] = to;
+  graph.replace(0, from, list, std::max(filled, place + 1));
+  return true;
+}
+
 }  // namespace
 
 std::size_t count_reachable(const Graph& graph) { return ReachTree(const_cast<Graph&>(graph)).reached(); }
@@ -102,22 +117,16 @@ void attach_unreachable(Graph& graph) {
 }
 
 void link_back(Graph& graph, const std::vector<std::uint32_t>& nodes) {
-  std::vector<std::uint32_t> own(graph.degree(0)), list(graph.degree(0));
+  std::vector<std::uint32_t> queue, list(graph.degree(0));
   for (const std::uint32_t node : nodes) {
     if (is_linked_back(graph, node, kNoSlot)) continue;
-    const std::size_t count = graph.neighbours(0, node, own.data());
-    for (std::size_t i = 0; i < count; ++i) {
-      const std::size_t filled = graph.neighbours(0, own[i], list.data());
-      std::size_t place = filled;
-      if (filled == list.size()) {
-        // Only a link that its node can do without gives way.
-        while (place > 0 && !is_linked_back(graph, list[place - 1], own[i])) --place;
-        if (place == 0) continue;
-        --place;
-      }
-      list[place] = node;
-      graph.replace(0, own[i], list.data(), std::max(filled, place + 1));
-      break;
+    // Outwards from the node, the first that has room or a link to spare.
+    queue.assign(1, node);
+    for (std::size_t at = 0; at < queue.size() && at < kLookNear; ++at) {
+      if (at > 0 && give_spare_link(graph, queue[at], node)) break;
+      const std::size_t count = graph.neighbours(0, queue[at], list.data());
+      for (std::size_t i = 0; i < count; ++i)
+        if (std::find(queue.begin(), queue.end(), list[i]) == queue.end()) queue.push_back(list[i]);
     }
   }
 }

@@ -79,8 +79,8 @@ class RowScorers {
 
 struct BuildOptions {
   std::size_t ef_construction;
-  float alpha;   // 1 keeps an edge unless a kept neighbour is closer to its end; more keeps more of the longer edges
-  float offset;  // added to a score to make it a distance from zero, which alpha stretches
+  float alpha;  // 1 keeps an edge unless a kept neighbour is closer to its end; more keeps more of the longer edges
+  float least_score;  // the score of equal rows, from which alpha stretches
   std::size_t threads;
 };
 

@@ -9,7 +9,7 @@ namespace semblance {
 namespace {
 
 constexpr std::size_t kSearchGrain = 4, kMergeGrain = 16;
-constexpr std::size_t kCandidatesALink = 4;  // the closest so many a link are enough to choose from
+constexpr std::size_t kCandidatesALink = 8;  // the closest so many a link are enough to choose from
 constexpr std::size_t kLeastRound = 16;
 
 // An edge to be merged into the list of `to`.
@@ -152,9 +152,12 @@ class Builder {
     return end;
   }
 
+  // Whether a candidate at `to_node` from the node is covered by a kept one at `to_kept` from it. Alpha stretches
+  // distances from the least score there is; rounding may push equal rows below it.
   bool closer(float to_kept, float to_node) const {
-    // Rounding may push the distance of equal rows below zero, where alpha would work the other way round.
-    return options_.alpha * std::max(0.0F, to_kept + options_.offset) < std::max(0.0F, to_node + options_.offset);
+    if (options_.alpha == 1.0F) return to_kept < to_node;
+    const float least = options_.least_score;
+    return options_.alpha * std::max(0.0F, to_kept - least) < std::max(0.0F, to_node - least);
   }
 
   std::vector<Edge> gather_edges() {

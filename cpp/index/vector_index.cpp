@@ -2,10 +2,8 @@
 #include "index/vector_index.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <limits>
-#include <numeric>
 #include <string>
 
 #include "core/error.hpp"
@@ -24,40 +22,13 @@ class CodeScorers final : public RowScorers {
   CodeScorers(const RowSet& rows, std::size_t workers) : rows_(rows), prepared_(workers) {}
   Scorer of(std::uint32_t row, std::size_t worker) override {
     rows_.codes.codec->prepare_row(rows_.codes.arena.row(row), prepared_[worker]);
-    Scorer scorer = rows_.codes.scorer(prepared_[worker].query);
-    if (rows_.lifted > 0) {
-      scorer.lift = rows_.lift.as<float>();
-      scorer.query_lift = scorer.lift[row];
-    }
-    return scorer;
+    return rows_.codes.scorer(prepared_[worker].query);
   }
 
  private:
   const RowSet& rows_;
   std::vector<PreparedQuery> prepared_;
 };
-
-// Inner products are no distance, and a graph by inner product leads to long rows alone. One more dimension that makes
-// all rows equally long turns them into one, with the same order for every query, whose own extra value is zero
-// (Bachrach et al., RecSys 2014). The length is settled by the first rows; longer ones that come later get a zero.
-void lift_rows(RowSet& rows, std::size_t last, std::size_t threads) {
-  const std::size_t first = rows.lifted, dim = rows.codes.codec->dim();
-  if (first == last) return;
-  const CodeRows& finest = rows.finest();
-  rows.lift.grow(last);
-  float* lift = rows.lift.as<float>();
-  const auto square = [&](std::size_t begin, std::size_t end, std::size_t) {
-    std::vector<float> row(dim);
-    for (std::size_t i = begin; i < end; ++i) {
-      finest.codec->decode(finest.arena.row(first + i), 1, reinterpret_cast<std::byte*>(row.data()));
-      lift[first + i] = std::inner_product(row.begin(), row.end(), row.begin(), 0.0F);
-    }
-  };
-  parallel_for(last - first, threads, kEncodeGrain, square);
-  if (rows.squared_radius == 0.0F) rows.squared_radius = *std::max_element(lift + first, lift + last);
-  for (std::size_t i = first; i < last; ++i) lift[i] = std::sqrt(std::max(0.0F, rows.squared_radius - lift[i]));
-  rows.lifted = last;
-}
 
 }  // namespace
 
@@ -99,12 +70,13 @@ void VectorIndex::encode(RowSet& rows, const std::byte* input, std::size_t first
 
 void VectorIndex::link(RowSet& rows, std::size_t first, std::size_t last, std::size_t threads, Monitor* monitor) const {
   if (!rows.graph) return;
-  if (params_.metric == Metric::ip) lift_rows(rows, last, threads);
   CodeScorers scorers(rows, resolve_threads(threads));
-  const float offset = params_.metric == Metric::cosine ? 1.0F
-                       : params_.metric == Metric::ip   ? rows.squared_radius
-                                                        : 0.0F;
-  link_nodes(*rows.graph, scorers, first, last, {params_.ef_construction, kAlpha, offset, threads}, monitor);
+  // Inner products are no distances that a factor could stretch: they are compared as they are.
+  const float alpha = params_.metric == Metric::ip ? 1.0F : kAlpha;
+  const float least = params_.metric == Metric::ip       ? -std::numeric_limits<float>::infinity()
+                      : params_.metric == Metric::cosine ? -1.0F
+                                                         : 0.0F;
+  link_nodes(*rows.graph, scorers, first, last, {params_.ef_construction, alpha, least, threads}, monitor);
 }
 
 void VectorIndex::add(const RowBatch& batch, bool replace, std::size_t threads, Monitor* monitor, std::int64_t* given) {

@@ -77,8 +77,8 @@ void VectorIndex::give_scratch(std::unique_ptr<IndexSearchScratch> scratch) cons
   scratch_.push_back(std::move(scratch));
 }
 
-// Leaves the closest candidates in scratch.found, by the codes' own scores: `wanted` of them, and at least min(k, rows
-// that may be returned).
+// Leaves the closest candidates in scratch.found: `wanted` of them by the codes' own scores, or k by a scan of the
+// finest codes; at least min(k, rows that may be returned).
 void VectorIndex::walk(const Snapshot& snapshot, const Scorer& scorer, const SearchOptions& options, std::size_t wanted,
                        IndexSearchScratch& scratch) const {
   const RowSet& rows = snapshot.rows();
@@ -107,8 +107,8 @@ void VectorIndex::walk(const Snapshot& snapshot, const Scorer& scorer, const Sea
       if (scratch.found.size() >= needed) return;
     }
   }
-  own.best.reset(wanted);
-  scan(filter, scorer, own.best);
+  own.best.reset(options.k);
+  scan(filter, rows.finest().scorer(rows.fine ? scratch.fine_query.query : scratch.query.query), own.best);
   scratch.found = own.best.sorted();
 }
 

@@ -86,7 +86,7 @@ def test_diverse_among_few() -> None:
         ({"balance": float("nan")}, "balance: expected a number from 0 to 1, got nan"),
         ({"balance": "x"}, "balance: expected a number from 0 to 1, got"),
         ({"groups": 5}, "groups: expected a mapping.*, got int"),
-        ({"groups": {0: []}}, "groups: expected .*hashable"),
+        ({"groups": {0: []}}, r"groups\[0\]: expected a hashable"),
     ],
 )
 def test_bad_options_of_diverse(options: dict, message: str) -> None:
@@ -128,7 +128,7 @@ def test_tune_reports_what_it_cannot_reach() -> None:
 def test_bad_targets_change_nothing(bad: object) -> None:
     rows = sample("l2", 50, 16)
     index = sb.Index.build(rows, metric="l2")
-    with pytest.raises(sb.ArgumentError, match=r"recall: expected a number in \(0, 1\], got"):
+    with pytest.raises(sb.ArgumentError, match="recall: expected a number from"):
         index.tune(rows, recall=bad)  # type: ignore[arg-type]
     with pytest.raises(sb.ArgumentError, match="queries: expected"):
         index.tune(rows[:0])

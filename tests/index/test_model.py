@@ -195,10 +195,10 @@ def machine(metric: str, **options: object) -> type:
 
 TestCosine = machine("cosine")
 TestInnerProduct = machine("ip")
-TestL2 = machine("l2", max_degree=4, ef_construction=20)
+TestL2 = machine("l2", max_degree=8, ef_construction=20)
 TestL2Float32 = machine("l2", codes="f32", rerank=None, max_degree=8, ef_construction=40)
 TestHamming = machine("hamming")
-TestJaccard = machine("jaccard", max_degree=6, ef_construction=30)
+TestJaccard = machine("jaccard", max_degree=8, ef_construction=30)
 TestFlatL2 = machine("l2", kind="flat")
 TestFlatCosineHalf = machine("cosine", kind="flat", codes="f16")
 TestFlatHamming = machine("hamming", kind="flat")
