@@ -6,8 +6,8 @@
 //   i4               fp16 scale, fp16 bias, two codes a byte, the even one in the low half
 //   i2               fp16 scale, fp16 bias, four codes a byte, the first one lowest
 //   fp8              fp16 scale, fp16 bias, dim bytes of sign, 4 exponent bits (bias 7), 3 mantissa bits
-// A value is fma(code, scale, bias). Every output element is one chain of fused multiply-adds over the rows of its bag in
-// their order, so no result depends on the instruction set, the number of threads or the vector width.
+// A value is fma(code, scale, bias). Every output element is one chain of fused multiply-adds over the rows of its bag
+// in their order, so no result depends on the instruction set, the number of threads or the vector width.
 #pragma once
 
 #include <cstddef>

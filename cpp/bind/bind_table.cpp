@@ -5,80 +5,11 @@
 #include <vector>
 
 #include "bind/bind.hpp"
-#include "bind/table_arrays.hpp"
-#include "core/error.hpp"
-#include "table/embedding_table.hpp"
-#include "table/row_codec.hpp"
+#include "bind/bound_table.hpp"
 #include "table/string_keys.hpp"
 
 namespace semblance::bind {
 namespace {
-
-constexpr std::size_t kMaxDim = 1 << 20;
-
-TableFormat format_of(const std::string& name) {
-  const auto format = find_table_format(name);
-  if (!format)
-    throw ArgumentError(expected("dtype", "'f32', 'f16', 'bf16', 'i8', 'i4', 'i2' or 'fp8'", "'" + name + "'"));
-  return *format;
-}
-
-Missing missing_of(const std::string& name) {
-  if (name == "zero") return Missing::zero;
-  if (name == "row") return Missing::row;
-  if (name == "error") return Missing::error;
-  throw ArgumentError(expected("missing", "'zero', 'row' or 'error'", "'" + name + "'"));
-}
-
-Pooling pooling_of(const std::string& mode) {
-  if (mode == "sum") return Pooling::sum;
-  if (mode == "mean") return Pooling::mean;
-  if (mode == "max") return Pooling::max;
-  throw ArgumentError(expected("mode", "'sum', 'mean' or 'max'", "'" + mode + "'"));
-}
-
-// A table over arrays that Python owns: it keeps them alive and never copies them.
-class BoundTable {
- public:
-  BoundTable(const std::string& dtype, std::size_t dim, const py::array& rows, const py::object& buckets,
-             const std::string& missing, const py::object& missing_row, std::optional<std::int64_t> padding)
-      : owners_{rows, buckets, missing_row}, table_(parts(dtype, dim, rows, buckets, missing, missing_row, padding)) {}
-
-  const EmbeddingTable& table() const { return table_; }
-
- private:
-  static std::span<const KeyBucket> buckets_of(const py::array& buckets) {
-    require<std::uint8_t>("buckets", buckets, {kAnySize, sizeof(KeyBucket)});
-    if (buckets.shape(0) == 0 || reinterpret_cast<std::uintptr_t>(buckets.data()) % alignof(KeyBucket) != 0)
-      throw ArgumentError(expected("buckets", "at least one bucket at an aligned address", describe(buckets)));
-    return {static_cast<const KeyBucket*>(buckets.data()), static_cast<std::size_t>(buckets.shape(0))};
-  }
-
-  static TableParts parts(const std::string& dtype, std::size_t dim, const py::array& rows, const py::object& buckets,
-                          const std::string& missing, const py::object& missing_row,
-                          std::optional<std::int64_t> padding) {
-    TableParts parts;
-    parts.format = format_of(dtype);
-    if (dim == 0 || dim > kMaxDim) throw ArgumentError(expected("dim", "1 to 2^20", std::to_string(dim)));
-    parts.dim = dim;
-    const auto row_bytes = static_cast<py::ssize_t>(kernels::table_row_bytes(parts.format, dim));
-    require<std::uint8_t>("rows", rows, {kAnySize, row_bytes});
-    parts.rows = static_cast<const std::byte*>(rows.data());
-    parts.row_count = static_cast<std::size_t>(rows.shape(0));
-    if (!buckets.is_none()) parts.buckets = buckets_of(py::array(buckets));
-    parts.missing = missing_of(missing);
-    if (!missing_row.is_none()) {
-      const py::array row(missing_row);
-      require<std::uint8_t>("missing_row", row, {row_bytes});
-      parts.missing_row = static_cast<const std::byte*>(row.data());
-    }
-    parts.padding = padding;
-    return parts;
-  }
-
-  std::vector<py::object> owners_;
-  EmbeddingTable table_;
-};
 
 std::size_t width(const BoundTable& self) { return self.table().dim(); }
 
@@ -121,6 +52,16 @@ void score(const BoundTable& self, const py::array& query, const py::array& keys
     self.table().check_keys(all);
     self.table().score(q.data(), all, data, threads, monitor);
   });
+}
+
+py::array_t<bool> find(const BoundTable& self, const py::array& keys) {
+  const auto all = vector_of<std::int64_t>("keys", keys);
+  py::array_t<bool> out(keys.size());
+  bool* found = out.mutable_data();
+  without_gil([&] {
+    for (std::size_t i = 0; i < all.size(); ++i) found[i] = self.table().contains(all[i]);
+  });
+  return out;
 }
 
 py::array_t<std::uint8_t> encode(const py::array& weights, const std::string& dtype, std::size_t threads,
@@ -167,12 +108,13 @@ py::array_t<std::int64_t> string_keys(const py::sequence& strings, std::uint64_t
 
 void register_table(py::module_& root) {
   py::module_ m = root.def_submodule("table");
-  py::class_<BoundTable>(m, "Table")
+  py::class_<BoundTable, std::shared_ptr<BoundTable>>(m, "Table")
       .def(py::init<const std::string&, std::size_t, const py::array&, const py::object&, const std::string&,
-                    const py::object&, std::optional<std::int64_t>>(),
+                    const py::object&, std::optional<std::int64_t>, const py::object&, const py::object&>(),
            py::arg("dtype"), py::arg("dim"), py::arg("rows"), py::arg("buckets"), py::arg("missing"),
-           py::arg("missing_row"), py::arg("padding"))
+           py::arg("missing_row"), py::arg("padding"), py::arg("delta_rows"), py::arg("delta_buckets"))
       .def("__contains__", [](const BoundTable& t, std::int64_t key) { return t.table().contains(key); })
+      .def("find", find, py::arg("keys"))
       .def("__len__", [](const BoundTable& t) { return t.table().size(); })
       .def_property_readonly("looked_up", [](const BoundTable& t) { return t.table().looked_up(); })
       .def_property_readonly("unknown", [](const BoundTable& t) { return t.table().unknown(); })
@@ -180,6 +122,7 @@ void register_table(py::module_& root) {
       .def("pool", pool, py::arg("values"), py::arg("offsets"), py::arg("weights"), py::arg("mode"), py::arg("out"),
            py::arg("threads"))
       .def("score", score, py::arg("query"), py::arg("keys"), py::arg("out"), py::arg("threads"));
+  register_table_group(m);
   m.def("encode", encode, py::arg("weights"), py::arg("dtype"), py::arg("threads"), py::arg("progress"));
   m.def("build_buckets", build_buckets, py::arg("keys"), py::arg("progress"));
   m.def("string_keys", string_keys, py::arg("strings"), py::arg("seed"));

@@ -55,8 +55,8 @@ void require(const char* where, const py::array& a, const Shape& shape) {
 template <class T>
 std::span<const T> elements(const char* where, const py::array& a) {
   if (!has_type<T>(a))
-    throw ArgumentError(expected(
-        where, "contiguous " + py::str(py::object(py::dtype::of<T>())).cast<std::string>(), describe(a)));
+    throw ArgumentError(
+        expected(where, "contiguous " + py::str(py::object(py::dtype::of<T>())).cast<std::string>(), describe(a)));
   return {static_cast<const T*>(a.data()), static_cast<std::size_t>(a.size())};
 }
 

@@ -78,6 +78,18 @@ class ReachTree {
   std::size_t reached_ = 0;
 };
 
+// Whether one of the node's own neighbours, other than `except`, links to it.
+bool is_linked_back(const Graph& graph, std::uint32_t node, std::uint32_t except) {
+  std::uint32_t own[kMaxDegree], list[kMaxDegree];
+  const std::size_t count = graph.neighbours(0, node, own);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (own[i] == except) continue;
+    const std::size_t links = graph.neighbours(0, own[i], list);
+    if (std::find(list, list + links, node) != list + links) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 std::size_t count_reachable(const Graph& graph) { return ReachTree(const_cast<Graph&>(graph)).reached(); }
@@ -89,18 +101,24 @@ void attach_unreachable(Graph& graph) {
     if (!tree.holds(node)) tree.attach(node);
 }
 
-void link_back(Graph& graph, std::uint32_t first, std::uint32_t last) {
+void link_back(Graph& graph, const std::vector<std::uint32_t>& nodes) {
   std::vector<std::uint32_t> own(graph.degree(0)), list(graph.degree(0));
-  for (std::uint32_t node = first; node < last; ++node) {
+  for (const std::uint32_t node : nodes) {
+    if (is_linked_back(graph, node, kNoSlot)) continue;
     const std::size_t count = graph.neighbours(0, node, own.data());
-    const auto leads_back = [&](std::uint32_t near) {
-      const auto end = list.begin() + static_cast<std::ptrdiff_t>(graph.neighbours(0, near, list.data()));
-      return std::find(list.begin(), end, node) != end;
-    };
-    if (count == 0 || std::any_of(own.begin(), own.begin() + static_cast<std::ptrdiff_t>(count), leads_back)) continue;
-    const std::size_t filled = std::min(graph.neighbours(0, own[0], list.data()), list.size() - 1);
-    list[filled] = node;
-    graph.replace(0, own[0], list.data(), filled + 1);
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::size_t filled = graph.neighbours(0, own[i], list.data());
+      std::size_t place = filled;
+      if (filled == list.size()) {
+        // Only a link that its node can do without gives way.
+        while (place > 0 && !is_linked_back(graph, list[place - 1], own[i])) --place;
+        if (place == 0) continue;
+        --place;
+      }
+      list[place] = node;
+      graph.replace(0, own[i], list.data(), std::max(filled, place + 1));
+      break;
+    }
   }
 }
 

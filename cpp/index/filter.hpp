@@ -12,6 +12,8 @@
 
 namespace semblance {
 
+struct RowSet;
+
 // Which rows were alive at one moment: those published by then whose death, if any, came later. A search that runs
 // beside changes sees the rows of its moment, so a row that is replaced is seen once, and never missed.
 struct Filter {
@@ -40,7 +42,7 @@ struct AllowedIds {
   std::vector<std::int64_t> ids;
   std::mutex mutex;
   std::shared_ptr<const SlotSet> slots;  // as of `version`
-  const void* rows = nullptr;            // and of these rows
+  std::weak_ptr<const RowSet> rows;      // and of these rows
   std::uint32_t version = 0;
 };
 

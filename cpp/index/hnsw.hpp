@@ -66,8 +66,8 @@ std::size_t count_reachable(const Graph& graph);
 // Gives every node that cannot be reached so a link from near its own neighbours, without cutting off another.
 void attach_unreachable(Graph& graph);
 
-// Sees to it that each node of [first, last) is linked from one of its own neighbours.
-void link_back(Graph& graph, std::uint32_t first, std::uint32_t last);
+// Sees to it that each of the nodes is linked from one of its own neighbours.
+void link_back(Graph& graph, const std::vector<std::uint32_t>& nodes);
 
 // Rows as queries: how the builder asks for distances between stored rows.
 class RowScorers {

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 #include "core/error.hpp"
 #include "index/hnsw.hpp"
@@ -8,7 +9,7 @@ namespace semblance {
 namespace {
 
 constexpr std::size_t kSearchGrain = 4, kMergeGrain = 16;
-constexpr std::size_t kPruneBlock = 8;  // kept neighbours a candidate is scored against at a time
+constexpr std::size_t kCandidatesALink = 4;  // the closest so many a link are enough to choose from
 constexpr std::size_t kLeastRound = 16;
 
 // An edge to be merged into the list of `to`.
@@ -41,11 +42,7 @@ class Builder {
       at += round;
     }
     // One pass over the graph is little beside linking a large part of it, and much beside adding a few rows.
-    if ((last - first) * 8 >= last) {
-      attach_unreachable(graph_);
-    } else {
-      link_back(graph_, static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(last));
-    }
+    if ((last - first) * 8 >= last) attach_unreachable(graph_);
   }
 
  private:
@@ -55,6 +52,7 @@ class Builder {
     std::vector<std::uint32_t> ids;
     std::vector<float> distances;
     std::vector<Edge> edges;
+    std::vector<std::uint32_t> dropped;  // nodes that lost a link that led to them
   };
 
   // Reports rounds as one long piece of work.
@@ -83,6 +81,7 @@ class Builder {
     });
     done_ += end - begin;
     merge(gather_edges());
+    link_back(graph_, nodes_at_risk(begin, end));
     for (std::size_t node = begin; node < end; ++node) {
       const auto id = static_cast<std::uint32_t>(node);
       if (graph_.level(id) > graph_.level(graph_.entry())) graph_.set_entry(id);
@@ -122,34 +121,40 @@ class Builder {
   }
 
   // own.candidates (sorted) -> own.kept: a candidate stays unless a kept one is closer to it than the node is, by the
-  // factor alpha (HNSW's heuristic, its algorithm 4; alpha as in Subramanya et al., DiskANN, NeurIPS 2019).
+  // factor alpha (HNSW's heuristic, its algorithm 4; alpha as in Subramanya et al., DiskANN, NeurIPS 2019). Each kept
+  // one strikes out what it covers, so that a row is prepared as a query once for each link and not for each candidate.
   void prune(std::size_t degree, std::size_t worker) {
     Worker& own = workers_[worker];
     own.kept.clear();
-    for (const Neighbour& candidate : own.candidates) {
+    std::vector<Neighbour>& open = own.candidates;
+    if (open.size() > kCandidatesALink * degree) open.resize(kCandidatesALink * degree);
+    std::size_t first = 0;
+    while (first < open.size()) {
+      const Neighbour kept = open[first++];
+      own.kept.push_back(kept);
       if (own.kept.size() == degree) break;
-      if (!covered(candidate, worker)) own.kept.push_back(candidate);
+      open.resize(strike_out(kept, first, worker));
     }
   }
 
-  bool covered(const Neighbour& candidate, std::size_t worker) {
+  // Keeps of own.candidates[first..] what `kept` does not cover, in order; returns the new end.
+  std::size_t strike_out(Neighbour kept, std::size_t first, std::size_t worker) {
     Worker& own = workers_[worker];
-    if (own.kept.empty()) return false;
-    const Scorer scorer = rows_.of(candidate.id, worker);
-    std::uint32_t ids[kPruneBlock];
-    float distances[kPruneBlock];
-    for (std::size_t from = 0; from < own.kept.size(); from += kPruneBlock) {
-      const std::size_t count = std::min(kPruneBlock, own.kept.size() - from);
-      for (std::size_t i = 0; i < count; ++i) ids[i] = own.kept[from + i].id;
-      scorer(ids, count, distances);
-      for (std::size_t i = 0; i < count; ++i)
-        if (closer(distances[i], candidate.distance)) return true;
-    }
-    return false;
+    std::vector<Neighbour>& open = own.candidates;
+    const std::size_t count = open.size() - first;
+    own.ids.resize(count);
+    own.distances.resize(count);
+    for (std::size_t i = 0; i < count; ++i) own.ids[i] = open[first + i].id;
+    rows_.of(kept.id, worker)(own.ids.data(), count, own.distances.data());
+    std::size_t end = first;
+    for (std::size_t i = 0; i < count; ++i)
+      if (!closer(own.distances[i], open[first + i].distance)) open[end++] = open[first + i];
+    return end;
   }
 
   bool closer(float to_kept, float to_node) const {
-    return options_.alpha * (to_kept + options_.offset) < to_node + options_.offset;
+    // Rounding may push the distance of equal rows below zero, where alpha would work the other way round.
+    return options_.alpha * std::max(0.0F, to_kept + options_.offset) < std::max(0.0F, to_node + options_.offset);
   }
 
   std::vector<Edge> gather_edges() {
@@ -160,6 +165,19 @@ class Builder {
     }
     std::sort(edges.begin(), edges.end());
     return edges;
+  }
+
+  // The nodes of a round, and those that lost a link in it, in order.
+  std::vector<std::uint32_t> nodes_at_risk(std::size_t begin, std::size_t end) {
+    std::vector<std::uint32_t> nodes(end - begin);
+    std::iota(nodes.begin(), nodes.end(), static_cast<std::uint32_t>(begin));
+    for (Worker& own : workers_) {
+      nodes.insert(nodes.end(), own.dropped.begin(), own.dropped.end());
+      own.dropped.clear();
+    }
+    std::sort(nodes.begin(), nodes.end());
+    nodes.erase(std::unique(nodes.begin(), nodes.end()), nodes.end());
+    return nodes;
   }
 
   // Adds the edges to their ends' lists, each list by one thread.
@@ -190,8 +208,12 @@ class Builder {
     for (std::size_t i = 0; i < own.ids.size(); ++i) own.candidates.push_back({own.distances[i], own.ids[i]});
     for (std::size_t i = 0; i < count; ++i) own.candidates.push_back({edges[i].distance, edges[i].from});
     std::sort(own.candidates.begin(), own.candidates.end());
+    const std::vector<std::uint32_t> before = own.ids;
     prune(degree, worker);
     store(level, edges->to, own);
+    if (level > 0) return;
+    for (const std::uint32_t id : before)
+      if (std::find(own.ids.begin(), own.ids.end(), id) == own.ids.end()) own.dropped.push_back(id);
   }
 
   Graph& graph_;

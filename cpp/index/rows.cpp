@@ -5,7 +5,8 @@ namespace semblance {
 RowSet::RowSet(const IndexParams& params)
     : codes(make_codec(params.codes, params.dim, params.metric)),
       ids(sizeof(std::int64_t)),
-      died(sizeof(std::uint32_t)) {
+      died(sizeof(std::uint32_t)),
+      lift(sizeof(float)) {
   if (!params.rerank.empty()) fine = std::make_unique<CodeRows>(make_codec(params.rerank, params.dim, params.metric));
   if (params.has_graph) graph = std::make_unique<Graph>(params.max_degree, params.seed);
 }

@@ -56,6 +56,9 @@ struct RowSet {
   Arena ids;                          // int64 a row
   Arena died;                         // uint32 a row, see Filter
   std::unique_ptr<Graph> graph;       // null for a flat index
+  Arena lift;                         // f32 a row, metric ip alone: what makes all rows equally long, see lift_rows
+  std::size_t lifted = 0;             // rows that have it
+  float squared_radius = 0.0F;        // the length that they then have
   IdMap map;                          // of the rows alive
   std::atomic<std::size_t> count{0};  // rows that walks may touch
 };

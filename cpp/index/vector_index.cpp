@@ -2,8 +2,10 @@
 #include "index/vector_index.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <string>
 
 #include "core/error.hpp"
@@ -19,16 +21,43 @@ constexpr float kAlpha = 1.2F;
 // Stored codes as queries, one prepared query a worker.
 class CodeScorers final : public RowScorers {
  public:
-  CodeScorers(const CodeRows& codes, std::size_t workers) : codes_(codes), prepared_(workers) {}
+  CodeScorers(const RowSet& rows, std::size_t workers) : rows_(rows), prepared_(workers) {}
   Scorer of(std::uint32_t row, std::size_t worker) override {
-    codes_.codec->prepare_row(codes_.arena.row(row), prepared_[worker]);
-    return codes_.scorer(prepared_[worker].query);
+    rows_.codes.codec->prepare_row(rows_.codes.arena.row(row), prepared_[worker]);
+    Scorer scorer = rows_.codes.scorer(prepared_[worker].query);
+    if (rows_.lifted > 0) {
+      scorer.lift = rows_.lift.as<float>();
+      scorer.query_lift = scorer.lift[row];
+    }
+    return scorer;
   }
 
  private:
-  const CodeRows& codes_;
+  const RowSet& rows_;
   std::vector<PreparedQuery> prepared_;
 };
+
+// Inner products are no distance, and a graph by inner product leads to long rows alone. One more dimension that makes
+// all rows equally long turns them into one, with the same order for every query, whose own extra value is zero
+// (Bachrach et al., RecSys 2014). The length is settled by the first rows; longer ones that come later get a zero.
+void lift_rows(RowSet& rows, std::size_t last, std::size_t threads) {
+  const std::size_t first = rows.lifted, dim = rows.codes.codec->dim();
+  if (first == last) return;
+  const CodeRows& finest = rows.finest();
+  rows.lift.grow(last);
+  float* lift = rows.lift.as<float>();
+  const auto square = [&](std::size_t begin, std::size_t end, std::size_t) {
+    std::vector<float> row(dim);
+    for (std::size_t i = begin; i < end; ++i) {
+      finest.codec->decode(finest.arena.row(first + i), 1, reinterpret_cast<std::byte*>(row.data()));
+      lift[first + i] = std::inner_product(row.begin(), row.end(), row.begin(), 0.0F);
+    }
+  };
+  parallel_for(last - first, threads, kEncodeGrain, square);
+  if (rows.squared_radius == 0.0F) rows.squared_radius = *std::max_element(lift + first, lift + last);
+  for (std::size_t i = first; i < last; ++i) lift[i] = std::sqrt(std::max(0.0F, rows.squared_radius - lift[i]));
+  rows.lifted = last;
+}
 
 }  // namespace
 
@@ -70,11 +99,12 @@ void VectorIndex::encode(RowSet& rows, const std::byte* input, std::size_t first
 
 void VectorIndex::link(RowSet& rows, std::size_t first, std::size_t last, std::size_t threads, Monitor* monitor) const {
   if (!rows.graph) return;
-  CodeScorers scorers(rows.codes, resolve_threads(threads));
-  // Inner products are no distances that a factor could stretch: they are compared as they are.
-  const float alpha = params_.metric == Metric::ip ? 1.0F : kAlpha;
-  const float offset = params_.metric == Metric::cosine ? 1.0F : 0.0F;
-  link_nodes(*rows.graph, scorers, first, last, {params_.ef_construction, alpha, offset, threads}, monitor);
+  if (params_.metric == Metric::ip) lift_rows(rows, last, threads);
+  CodeScorers scorers(rows, resolve_threads(threads));
+  const float offset = params_.metric == Metric::cosine ? 1.0F
+                       : params_.metric == Metric::ip   ? rows.squared_radius
+                                                        : 0.0F;
+  link_nodes(*rows.graph, scorers, first, last, {params_.ef_construction, kAlpha, offset, threads}, monitor);
 }
 
 void VectorIndex::add(const RowBatch& batch, bool replace, std::size_t threads, Monitor* monitor, std::int64_t* given) {
@@ -184,6 +214,7 @@ void VectorIndex::compact(std::size_t threads, Monitor* monitor) {
   }
   fresh->count.store(n);
   link(*fresh, 0, n, threads, monitor);
+  if (monitor != nullptr && !monitor->poll(n, n)) throw Interrupted();
   const std::unique_lock lock(map_mutex_);
   moment_.swap({std::move(fresh), n, n, next_version(now)});
 }

@@ -49,7 +49,7 @@ VectorIndex::Snapshot VectorIndex::snapshot(AllowedIds* allowed) const {
   const std::lock_guard lock(allowed->mutex);
   const std::shared_lock map_lock(map_mutex_);
   Snapshot out{moment_.pin(), allowed->slots};
-  if (out.allowed && allowed->rows == &out.rows() && allowed->version == out.moment.version) return out;
+  if (out.allowed && allowed->rows.lock() == out.moment.rows && allowed->version == out.moment.version) return out;
   auto slots = std::make_shared<SlotSet>();
   slots->bits = Bitset(out.moment.published);
   for (const std::int64_t id : allowed->ids) {
@@ -59,7 +59,7 @@ VectorIndex::Snapshot VectorIndex::snapshot(AllowedIds* allowed) const {
     ++slots->count;
   }
   out.allowed = allowed->slots = slots;
-  allowed->rows = &out.rows();
+  allowed->rows = out.moment.rows;
   allowed->version = out.moment.version;
   return out;
 }

@@ -10,6 +10,7 @@ namespace semblance {
 namespace {
 
 constexpr std::size_t kChunkRows = 1024;         // row addresses resolved at a time, 8 KiB of stack
+constexpr std::size_t kKeysAhead = 16;           // of a batch that comes next
 constexpr std::size_t kGrainBytes = 128 * 1024;  // of row memory: what is worth handing to another thread
 
 float query_sum(const float* query, std::size_t dim) {
@@ -22,7 +23,7 @@ float query_sum(const float* query, std::size_t dim) {
 
 EmbeddingTable::EmbeddingTable(const TableParts& parts) : parts_(parts), kernels_(require_table().table) {}
 
-std::size_t EmbeddingTable::resolve_dense(const std::int64_t* keys, std::size_t count, RowPointer* rows) const {
+std::size_t EmbeddingTable::locate_dense(const std::int64_t* keys, std::size_t count, RowPointer* rows) const {
   const std::size_t stride = row_bytes();
   std::size_t unknown = 0;
   for (std::size_t i = 0; i < count; ++i) {
@@ -34,7 +35,7 @@ std::size_t EmbeddingTable::resolve_dense(const std::int64_t* keys, std::size_t 
   return unknown;
 }
 
-std::size_t EmbeddingTable::resolve_keyed(const std::int64_t* keys, std::size_t count, RowPointer* rows) const {
+std::size_t EmbeddingTable::locate_keyed(const std::int64_t* keys, std::size_t count, RowPointer* rows) const {
   const std::size_t stride = row_bytes();
   std::uint32_t numbers[kChunkRows];
   find_rows(*parts_.buckets, keys, count, numbers);
@@ -47,24 +48,52 @@ std::size_t EmbeddingTable::resolve_keyed(const std::int64_t* keys, std::size_t 
   return unknown;
 }
 
+std::size_t EmbeddingTable::overlay(const std::int64_t* keys, std::size_t count, RowPointer* rows,
+                                    std::size_t unknown) const {
+  const std::size_t stride = row_bytes();
+  std::uint32_t numbers[kChunkRows];
+  find_rows(*parts_.delta, keys, count, numbers);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (numbers[i] == kNoRow) continue;
+    unknown -= rows[i] == parts_.missing_row;
+    const bool removed = numbers[i] >= parts_.delta_count;
+    rows[i] = removed ? parts_.missing_row : parts_.delta_rows + numbers[i] * stride;
+    unknown += removed;
+  }
+  return unknown;
+}
+
+std::size_t EmbeddingTable::locate(const std::int64_t* keys, std::size_t count, RowPointer* rows) const {
+  const std::size_t unknown = parts_.buckets ? locate_keyed(keys, count, rows) : locate_dense(keys, count, rows);
+  return parts_.delta ? overlay(keys, count, rows, unknown) : unknown;
+}
+
 void EmbeddingTable::resolve(const std::int64_t* keys, std::size_t count, RowPointer* rows) const {
-  std::size_t unknown = parts_.buckets ? resolve_keyed(keys, count, rows) : resolve_dense(keys, count, rows);
+  std::size_t unknown = locate(keys, count, rows);
   if (parts_.padding) {
     for (std::size_t i = 0; i < count; ++i) {
       if (keys[i] != *parts_.padding) continue;
+      unknown -= rows[i] == parts_.missing_row;
       rows[i] = kernels::padding_row();
-      unknown -= !contains(keys[i]);
     }
   }
-  looked_up_.fetch_add(count, std::memory_order_relaxed);
   if (unknown > 0) unknown_.fetch_add(unknown, std::memory_order_relaxed);
 }
 
 bool EmbeddingTable::contains(std::int64_t key) const {
-  if (!parts_.buckets) return static_cast<std::uint64_t>(key) < parts_.row_count;
-  std::uint32_t row = kNoRow;
-  find_rows(*parts_.buckets, &key, 1, &row);
-  return row < parts_.row_count;
+  RowPointer row = nullptr;
+  return locate(&key, 1, &row) == 0;
+}
+
+void EmbeddingTable::prefetch(std::span<const std::int64_t> keys) const {
+  if (parts_.buckets) return prefetch_buckets(*parts_.buckets, keys.data(), std::min(kKeysAhead, keys.size()));
+  const std::size_t stride = row_bytes();
+  for (std::size_t i = 0; i < keys.size() && i < kKeysAhead; ++i) {
+    const auto row = static_cast<std::uint64_t>(keys[i]);
+    if (row >= parts_.row_count) continue;
+    for (std::size_t line = 0; line < stride; line += 64) __builtin_prefetch(parts_.rows + row * stride + line);
+    __builtin_prefetch(parts_.rows + row * stride + stride - 1);
+  }
 }
 
 void EmbeddingTable::check_keys(std::span<const std::int64_t> keys) const {
@@ -73,7 +102,7 @@ void EmbeddingTable::check_keys(std::span<const std::int64_t> keys) const {
   for (std::size_t first = 0; first < keys.size(); first += kChunkRows) {
     const std::size_t count = std::min(kChunkRows, keys.size() - first);
     const std::int64_t* chunk = keys.data() + first;
-    if ((parts_.buckets ? resolve_keyed(chunk, count, rows) : resolve_dense(chunk, count, rows)) == 0) continue;
+    if (locate(chunk, count, rows) == 0) continue;
     for (std::size_t i = 0; i < count; ++i) {
       if (rows[i] != nullptr || (parts_.padding && chunk[i] == *parts_.padding)) continue;
       const std::string at = std::to_string(chunk[i]) + " at position " + std::to_string(first + i);
@@ -101,6 +130,7 @@ void EmbeddingTable::lookup_range(std::span<const std::int64_t> keys, OutputRows
 
 void EmbeddingTable::lookup(std::span<const std::int64_t> keys, OutputRows out, std::size_t threads,
                             Monitor* monitor) const {
+  count(keys.size());
   parallel_for(
       keys.size(), threads, grain(keys.size(), keys.size()),
       [&](std::size_t begin, std::size_t end, std::size_t) {
@@ -113,6 +143,7 @@ void EmbeddingTable::score(const float* query, std::span<const std::int64_t> key
                            Monitor* monitor) const {
   const auto score_rows = kernels_.score[static_cast<std::size_t>(parts_.format)];
   const float sum = query_sum(query, parts_.dim);
+  count(keys.size());
   parallel_for(
       keys.size(), threads, grain(keys.size(), keys.size()),
       [&](std::size_t begin, std::size_t end, std::size_t) {

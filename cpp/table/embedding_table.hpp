@@ -30,6 +30,11 @@ struct TableParts {
   std::optional<std::span<const KeyBucket>> buckets;  // without: keys are row numbers
   Missing missing = Missing::error;
   RowPointer missing_row = nullptr;
+  // Newer rows and removals, looked at before all else: a bucket row below `delta_count` is in `delta_rows`, any other
+  // says that the key was removed.
+  std::optional<std::span<const KeyBucket>> delta;
+  const std::byte* delta_rows = nullptr;
+  std::size_t delta_count = 0;
   std::optional<std::int64_t> padding;  // a key that is no row at all: not counted in means, zeros in look-ups
 };
 
@@ -67,17 +72,23 @@ class EmbeddingTable {
   void score(const float* query, std::span<const std::int64_t> keys, float* out, std::size_t threads,
              Monitor* monitor) const;
 
-  // One thread's share, for callers that split the work themselves: bags [begin, end) or keys.
+  // One thread's share, for callers that split the work themselves: bags [begin, end) or keys. They `count` the keys.
+  void count(std::size_t keys) const { looked_up_.fetch_add(keys, std::memory_order_relaxed); }
   void lookup_range(std::span<const std::int64_t> keys, OutputRows out) const;
   void pool_range(const BagValues& values, std::size_t begin, std::size_t end, OutputRows out) const;
 
   bool contains(std::int64_t key) const;
+  // Asks memory for the first rows of keys that will be looked up soon.
+  void prefetch(std::span<const std::int64_t> keys) const;
 
  private:
-  // rows[i] = where keys[i] is; keys not there are counted and become the table's missing row.
+  // rows[i] = where keys[i] is; keys not there become the table's missing row. Returns how many those are.
+  std::size_t locate(const std::int64_t* keys, std::size_t count, RowPointer* rows) const;
+  std::size_t locate_dense(const std::int64_t* keys, std::size_t count, RowPointer* rows) const;
+  std::size_t locate_keyed(const std::int64_t* keys, std::size_t count, RowPointer* rows) const;
+  std::size_t overlay(const std::int64_t* keys, std::size_t count, RowPointer* rows, std::size_t unknown) const;
+  // As `locate`, and padding becomes no row at all; counts unknown keys.
   void resolve(const std::int64_t* keys, std::size_t count, RowPointer* rows) const;
-  std::size_t resolve_dense(const std::int64_t* keys, std::size_t count, RowPointer* rows) const;
-  std::size_t resolve_keyed(const std::int64_t* keys, std::size_t count, RowPointer* rows) const;
   void pool_long_bag(const BagValues& values, std::size_t bag, OutputRows out) const;
   void finish_bags(const BagValues& values, std::size_t begin, std::size_t end, OutputRows out) const;
   std::size_t counted(const BagValues& values, std::size_t bag) const;

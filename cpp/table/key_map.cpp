@@ -42,9 +42,9 @@ void insert(std::span<KeyBucket> buckets, std::int64_t key, std::uint32_t row) {
     at = next_bucket(at, buckets.size());
   }
   if (buckets[at].rows[slot] != kNoRow)
-    throw ArgumentError(expected("keys", "every key once", "key " + std::to_string(key) + " in rows " +
-                                                               std::to_string(buckets[at].rows[slot]) + " and " +
-                                                               std::to_string(row)));
+    throw ArgumentError(expected("keys", "every key once",
+                                 "key " + std::to_string(key) + " in rows " + std::to_string(buckets[at].rows[slot]) +
+                                     " and " + std::to_string(row)));
   buckets[at].keys[slot] = key;
   buckets[at].rows[slot] = row;
 }
@@ -82,6 +82,10 @@ void build_key_map(std::span<const std::int64_t> keys, std::span<KeyBucket> buck
         }
       },
       monitor);
+}
+
+void prefetch_buckets(std::span<const KeyBucket> buckets, const std::int64_t* keys, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) __builtin_prefetch(&buckets[home_bucket(keys[i], buckets.size())]);
 }
 
 void find_rows(std::span<const KeyBucket> buckets, const std::int64_t* keys, std::size_t count, std::uint32_t* rows) {

@@ -1,4 +1,5 @@
-// 64-bit keys to row numbers in buckets of one cache line. The buckets are plain bytes: they are saved and mapped as is.
+// 64-bit keys to row numbers in buckets of one cache line. The buckets are plain bytes: they are saved and mapped as
+// is.
 #pragma once
 
 #include <cstddef>
@@ -12,8 +13,8 @@ namespace semblance {
 inline constexpr std::size_t kBucketKeys = 5;
 inline constexpr std::uint32_t kNoRow = 0xFFFFFFFFU;
 
-// Slots fill from the front; a free slot has row kNoRow. `passed` is not 0 where a key that belongs here had to go on to
-// the next bucket.
+// Slots fill from the front; a free slot has row kNoRow. `passed` is not 0 where a key that belongs here had to go on
+// to the next bucket.
 struct alignas(8) KeyBucket {
   std::int64_t keys[kBucketKeys];
   std::uint32_t rows[kBucketKeys];
@@ -29,5 +30,8 @@ void build_key_map(std::span<const std::int64_t> keys, std::span<KeyBucket> buck
 
 // rows[i] = the row of keys[i], or kNoRow. Reads nothing outside the buckets, whatever they hold.
 void find_rows(std::span<const KeyBucket> buckets, const std::int64_t* keys, std::size_t count, std::uint32_t* rows);
+
+// Asks memory for the buckets where a search for the keys begins.
+void prefetch_buckets(std::span<const KeyBucket> buckets, const std::int64_t* keys, std::size_t count);
 
 }  // namespace semblance

@@ -87,6 +87,7 @@ void EmbeddingTable::finish_bags(const BagValues& values, std::size_t begin, std
 void EmbeddingTable::pool(const BagValues& values, OutputRows out, std::size_t threads, Monitor* monitor) const {
   const std::size_t bags = values.offsets.size() - 1;
   const std::size_t rows = offset(values, bags);
+  count(rows);
   parallel_for(
       bags, threads, grain(rows + bags, bags),
       [&](std::size_t begin, std::size_t end, std::size_t) { pool_range(values, begin, end, out); }, monitor);

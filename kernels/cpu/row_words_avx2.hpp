@@ -1,9 +1,9 @@
 // Words of table_rows.inc for AVX2, FMA and F16C: eight lanes; a row's end goes through a small buffer.
 #pragma once
 
-#include "../kernel_table.hpp"
-
 #include <immintrin.h>
+
+#include "../kernel_table.hpp"
 
 namespace semblance::kernels::rows {
 namespace {

@@ -1,9 +1,9 @@
 // Words of table_rows.inc for AVX-512 (F, BW, DQ, VL): sixteen lanes, masked at a row's end.
 #pragma once
 
-#include "../kernel_table.hpp"
-
 #include <immintrin.h>
+
+#include "../kernel_table.hpp"
 
 namespace semblance::kernels::rows {
 namespace {

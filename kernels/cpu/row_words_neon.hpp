@@ -1,9 +1,9 @@
 // Words of table_rows.inc for NEON: four lanes; a row's end goes through a small buffer.
 #pragma once
 
-#include "../kernel_table.hpp"
-
 #include <arm_neon.h>
+
+#include "../kernel_table.hpp"
 
 namespace semblance::kernels::rows {
 namespace {

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .results import TuneReport as TuneReport
     from .searching import Allowed as Allowed
     from .tables import EmbeddingTable as EmbeddingTable
+    from .tables import TableGroup as TableGroup
 
 __version__ = "0.1.0"
 
@@ -40,6 +41,7 @@ _HOMES: dict[str, str | None] = {
     "Index": "index",
     "Ranges": "results",
     "Report": "results",
+    "TableGroup": "tables",
     "TuneReport": "results",
     "codecs": None,
     "distill": "encode",
@@ -63,6 +65,7 @@ __all__ = [
     "NotFoundError",
     "Ranges",
     "Report",
+    "TableGroup",
     "TuneReport",
     "UnsupportedError",
     "codecs",

@@ -45,7 +45,7 @@ def choose_diverse(to_query: F32, between: F32, k: int, balance: float, groups: 
     while len(chosen) < min(k, n):
         eligible = open_.copy()
         if groups is not None:
-            fewest = min(taken[groups[i]] for i in np.flatnonzero(open_))
+            fewest = min(taken[group] for group, free in zip(groups, open_, strict=True) if free)
             eligible &= np.array([taken[g] == fewest for g in groups])
         spread = np.where(np.isinf(nearest_chosen), 0.0, nearest_chosen)
         gain = np.where(eligible, (1.0 - balance) * spread - balance * to_query, -np.inf)

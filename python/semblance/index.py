@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from . import codecs, storage
+from . import codecs, kernels, storage
 from ._core import index as _native
 from .arrays import I64, Progress, as_array, count, describe, int_ids, progress_callback, thread_count
 from .errors import ArgumentError, FormatError
@@ -24,6 +24,9 @@ __all__ = ["Index"]
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
 _KIND = "index"
+_WORDS = ("metric", "kind", "codes", "rerank")
+_NUMBERS = ("d", "max_degree", "ef_construction", "seed", "ef")
+_KNOWN = frozenset(f"index.{name}" for name in _WORDS + _NUMBERS)
 _DEFAULT_EF = 64
 _DENSE_DTYPES = {"f32": np.float32, "f16": np.float16, "bf16": np.uint16}
 
@@ -48,7 +51,7 @@ class Index(Searchable):
     rerank : str or None
         A finer copy that reorders what the walk found; `get` returns rows at its precision.
     max_degree : int
-        Links a row on the graph's base level, 4 to 256.
+        Links a row on the graph's base level, 8 to 256.
     ef_construction : int
         Candidates considered for them, at least `max_degree`.
     seed : int
@@ -96,7 +99,7 @@ class Index(Searchable):
         self._binary = metric in codecs.BINARY_METRICS
         if self._binary and d % 8:
             raise ArgumentError(f"d: expected a multiple of 8 bits for metric '{metric}', got {d}")
-        max_degree = count(max_degree, "max_degree", 4, _native.MAX_DEGREE)
+        max_degree = count(max_degree, "max_degree", 8, _native.MAX_DEGREE)
         ef_construction = count(ef_construction, "ef_construction", max_degree, MAX_EF)
         seed = count(seed, "seed", 0, 2**63 - 1)
         codes, rerank = codecs.resolve(metric, kind, codes, rerank)
@@ -156,7 +159,7 @@ class Index(Searchable):
         >>> Index(2).stats()["live"]
         0
         """
-        return {**self._native.stats(), **self._params, "ef": self.ef}
+        return {**self._native.stats(), **self._params, "ef": self.ef, "isa": kernels.active()}
 
     # -- changing it ---------------------------------------------------------------------------------------------------
 
@@ -339,9 +342,9 @@ class Index(Searchable):
         Raises
         ------
         ArgumentError
-            Metadata that is not text.
-        OSError
-            The folder is missing, read-only or full; a file that was there stays as it was.
+            Metadata that is not text, a folder that is missing or cannot be written to.
+        CapacityError
+            No room left on the disk. A file that was there stays as it was.
 
         Notes
         -----
@@ -399,14 +402,17 @@ class Index(Searchable):
         --------
         >>> Index.load("nothing-here.sb")  # doctest: +IGNORE_EXCEPTION_DETAIL
         Traceback (most recent call last):
-        semblance.errors.FormatError: nothing-here.sb: expected a file, got none
+        semblance.storage.MissingFileError: nothing-here.sb: expected a file, got none
         """
         tensors, meta = storage.read(path, mmap=mmap, verify=verify)
         if meta.get("kind") != _KIND:
             raise FormatError(f"{os.fspath(path)}: expected a file of kind '{_KIND}', got {meta.get('kind')!r}")
         try:
-            words = {key: _parameter(meta, key) for key in ("metric", "kind", "codes", "rerank")}
-            numbers = {key: _whole(meta, key) for key in ("d", "max_degree", "ef_construction", "seed", "ef")}
+            unknown = sorted(key for key in meta if key.startswith("index.") and key not in _KNOWN)
+            if unknown:
+                raise FormatError(f"{unknown[0]}: expected a parameter that this version knows, got another")
+            words = {key: _parameter(meta, key) for key in _WORDS}
+            numbers = {key: _whole(meta, key) for key in _NUMBERS}
             ef = numbers.pop("ef")
             words["rerank"] = words["rerank"] or None
             index = cls(**numbers, **words)  # type: ignore[arg-type]

@@ -63,7 +63,7 @@ class Searchable:
     def __contains__(self, id: object) -> bool:
         if isinstance(id, bool) or not isinstance(id, (int, np.integer)):
             return False
-        return 0 <= id < 2**63 and self._native.contains(int(id))
+        return bool(0 <= id < 2**63) and self._native.contains(int(id))
 
     def ids(self) -> I64:
         """All ids, int64 (n,), in the order in which their present rows were added."""

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._core import table as _native
 from ..errors import ArgumentError, FormatError
-from .arrays import Bytes, Floats
+from .arrays import Bytes, Floats, Ints
 from .keys import KEY_KINDS, KeySpace
 
 DTYPES = ("f32", "f16", "bf16", "i8", "i4", "i2", "fp8")
@@ -40,6 +41,19 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Delta:
+    """Newer rows and removals over the base: key i has row i where i < len(rows), the keys after those were removed."""
+
+    keys: Ints
+    rows: Bytes
+    buckets: Bytes
+
+    @property
+    def nbytes(self) -> int:
+        return self.keys.nbytes + self.rows.nbytes + self.buckets.nbytes
+
+
+@dataclass(frozen=True)
 class Generation:
     """Arrays that never change once published; readers that hold one see nothing of later ones."""
 
@@ -47,23 +61,39 @@ class Generation:
     rows: Bytes
     buckets: Bytes | None = None
     missing_row: Bytes | None = None
+    delta: Delta | None = None
     number: int = 0
     native: _native.Table = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         layout = self.layout
+        delta = self.delta
         native = _native.Table(
-            layout.dtype, layout.dim, self.rows, self.buckets, layout.policy, self.missing_row, layout.padding
+            layout.dtype,
+            layout.dim,
+            self.rows,
+            self.buckets,
+            layout.policy,
+            self.missing_row,
+            layout.padding,
+            None if delta is None else delta.rows,
+            None if delta is None else delta.buckets,
         )
         object.__setattr__(self, "native", native)
 
     @property
     def nbytes(self) -> int:
-        parts = (self.rows, self.buckets, self.missing_row)
+        parts = (self.rows, self.buckets, self.missing_row, self.delta)
         return sum(part.nbytes for part in parts if part is not None)
 
-    def tensors(self) -> dict[str, Bytes]:
-        named = {"rows": self.rows, "buckets": self.buckets, "missing_row": self.missing_row}
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        named: dict[str, NDArray[Any] | None] = {
+            "rows": self.rows,
+            "buckets": self.buckets,
+            "missing_row": self.missing_row,
+        }
+        if self.delta is not None:
+            named |= {f"delta_{part}": getattr(self.delta, part) for part in ("keys", "rows", "buckets")}
         return {name: array for name, array in named.items() if array is not None}
 
     def metadata(self) -> dict[str, str]:
@@ -116,13 +146,26 @@ def from_tensors(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> Gen
     layout = _layout(metadata)
     rows = _tensor(tensors, "rows", layout.row_bytes, 2)
     buckets = _tensor(tensors, "buckets", _BUCKET_BYTES, 2) if layout.keys.kind != "rows" else None
-    if buckets is not None and buckets.ctypes.data % 8:
-        buckets = buckets.copy()
+    buckets = None if buckets is None else _aligned(buckets)
     row = _tensor(tensors, "missing_row", layout.row_bytes, 1) if layout.policy == "row" else None
     try:
-        return Generation(layout, rows, buckets, row)
+        return Generation(layout, rows, buckets, row, _delta(tensors, layout))
     except ArgumentError as error:
         raise FormatError(f"table file: {error}") from error
+
+
+def _delta(tensors: Mapping[str, Any], layout: Layout) -> Delta | None:
+    if "delta_keys" not in tensors:
+        return None
+    keys = np.ascontiguousarray(tensors["delta_keys"])
+    rows = _tensor(tensors, "delta_rows", layout.row_bytes, 2)
+    if keys.dtype != np.int64 or keys.ndim != 1 or len(keys) < len(rows):
+        raise FormatError(f"table file: expected a key for each delta row, got {keys.shape} for {rows.shape}")
+    return Delta(keys, rows, _aligned(_tensor(tensors, "delta_buckets", _BUCKET_BYTES, 2)))
+
+
+def _aligned(buckets: Bytes) -> Bytes:
+    return buckets.copy() if buckets.ctypes.data % 8 else buckets
 
 
 def _layout(metadata: Mapping[str, str]) -> Layout:

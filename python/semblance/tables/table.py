@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._core import table as _native
-from ..errors import ArgumentError
-from .arrays import Bytes, Floats, float_array, integer_array, output_array, thread_count
+from ..errors import ArgumentError, NotFoundError
+from .arrays import Floats, float_array, integer_array, output_array, thread_count
 from .generation import DTYPES, Generation, Layout, check_missing, from_tensors, missing_row
 from .keys import KeySpace, key_space
+from .updates import TableWriter, WriterTurn, compacted, live_count
 
 Mode: TypeAlias = Literal["sum", "mean", "max"]
 Dtype: TypeAlias = Literal["f32", "f16", "bf16", "i8", "i4", "i2", "fp8"]
@@ -30,6 +33,12 @@ class EmbeddingTable:
 
     def __init__(self, generation: Generation) -> None:
         self._generation = generation
+        self._previous: Generation | None = None
+        self._slot = _native.Slot(generation.native, generation.layout.keys.kind == "str")
+        self._rows = live_count(generation)
+        self._published = time.time()
+        self._counted = (0, 0)
+        self._writing = WriterTurn()
 
     @classmethod
     def from_dense(
@@ -115,7 +124,7 @@ class EmbeddingTable:
         return self._generation.nbytes
 
     def __len__(self) -> int:
-        return len(self._generation.native)
+        return self._rows
 
     def __contains__(self, key: object) -> bool:
         generation = self._generation
@@ -249,22 +258,105 @@ class EmbeddingTable:
             return result
         return _score_many(generation, queries, wanted, thread_count(threads))
 
-    def stats(self) -> dict[str, int | str]:
+    def stats(self) -> dict[str, int | float | str]:
         """Counts and bytes by part; look-ups and unknown keys since the table was made or loaded."""
         generation = self._generation
         buckets = generation.buckets
         return {
-            "rows": len(generation.native),
+            "rows": self._rows,
             "dim": generation.layout.dim,
             "dtype": generation.layout.dtype,
             "row_bytes": generation.layout.row_bytes,
             "rows_nbytes": generation.rows.nbytes,
             "keys_nbytes": 0 if buckets is None else buckets.nbytes,
             "nbytes": generation.nbytes,
-            "looked_up": generation.native.looked_up,
-            "unknown_keys": generation.native.unknown,
+            "delta_nbytes": 0 if generation.delta is None else generation.delta.nbytes,
+            "looked_up": self._counted[0] + generation.native.looked_up,
+            "unknown_keys": self._counted[1] + generation.native.unknown,
             "generation": generation.number,
+            "generation_age_s": time.time() - self._published,
         }
+
+    @property
+    def generation(self) -> int:
+        """The number of the generation that readers get; every publication has a higher one."""
+        return self._generation.number
+
+    def writer(self) -> TableWriter:
+        """Gather changes and publish them together.
+
+        Readers never wait: a call that is running goes on with the generation it began with.
+
+        Notes
+        -----
+        Cost of publication: a copy of all changes since the last `compact`; the base's rows are shared.
+
+        Examples
+        --------
+        >>> table = EmbeddingTable.from_dense(np.eye(2, dtype=np.float32), "f32", keys=[10, 20], missing="zero")
+        >>> with table.writer() as w:
+        ...     w.upsert([30], np.full((1, 2), 5, np.float32))
+        ...     w.remove([10])
+        >>> table.lookup([10, 20, 30]).tolist()
+        [[0.0, 0.0], [0.0, 1.0], [5.0, 5.0]]
+        """
+        return TableWriter(self._begin_writing, self._end_writing)
+
+    def rollback(self) -> None:
+        """Publish the generation before the last publication again, under a new number.
+
+        Raises
+        ------
+        NotFoundError
+            Where nothing was published since the table was made, compacted or rolled back.
+        """
+        with self._writing:
+            if self._previous is None:
+                raise NotFoundError("rollback: expected a previous generation, got none")
+            self._publish(replace(self._previous, number=self._generation.number + 1), None)
+
+    def compact(self) -> None:
+        """Fold changes into the base rows. Needs room for a second copy of them while it runs; ends `rollback`."""
+        with self._writing:
+            self._publish(compacted(self._generation), None)
+
+    def replace(self, other: EmbeddingTable) -> None:
+        """Serve another table's rows from now on, as one publication; both must have the same layout.
+
+        The rows are touched first, so that readers of a mapped file meet no cold pages.
+
+        Raises
+        ------
+        ArgumentError
+            For a table of another dim, format, key kind or policy.
+        """
+        with self._writing:
+            mine, fresh = self._generation.layout, other._generation
+            if fresh.layout != mine:
+                raise ArgumentError(f"other: expected a table of the layout {mine}, got {fresh.layout}")
+            for part in (fresh.rows, fresh.buckets):
+                if part is not None:
+                    part.reshape(-1)[::4096].max(initial=0)
+            self._publish(replace(fresh, number=self._generation.number + 1), self._generation)
+
+    def _begin_writing(self) -> Generation:
+        self._writing.__enter__()
+        return self._generation
+
+    def _end_writing(self, fresh: Generation | None) -> None:
+        try:
+            if fresh is not None:
+                self._publish(fresh, self._generation)
+        finally:
+            self._writing.__exit__()
+
+    def _publish(self, fresh: Generation, previous: Generation | None) -> None:
+        native = self._generation.native
+        rows = live_count(fresh)
+        self._counted = (self._counted[0] + native.looked_up, self._counted[1] + native.unknown)
+        self._previous, self._generation, self._rows = previous, fresh, rows
+        self._slot.publish(fresh.native)
+        self._published = time.time()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the table as one safetensors file: temporary file, fsync, rename.
@@ -303,7 +395,7 @@ class EmbeddingTable:
         tensors, metadata = storage.read(os.fspath(path), mmap=mmap, verify=verify)
         return cls._from_tensors(tensors, metadata)
 
-    def _tensors(self) -> tuple[dict[str, Bytes], dict[str, str]]:
+    def _tensors(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         generation = self._generation
         return generation.tensors(), generation.metadata()
 

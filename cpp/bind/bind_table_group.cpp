@@ -1,0 +1,179 @@
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bind/bound_table.hpp"
+#include "table/table_group.hpp"
+
+namespace semblance::bind {
+namespace {
+
+// One field's arrays of one call; `owner` keeps what Python made for it.
+struct FieldInput {
+  py::object values, offsets, weights;
+};
+
+class BoundGroup {
+ public:
+  // `prepare(field index, value)` turns what a caller passed into (values, offsets or None, weights or None).
+  BoundGroup(const py::list& names, std::vector<std::shared_ptr<TableSlot>> slots,
+             const std::vector<std::string>& modes, py::object prepare)
+      : slots_(std::move(slots)), prepare_(std::move(prepare)) {
+    for (const py::handle name : names) names_.push_back(py::reinterpret_borrow<py::object>(name));
+    if (slots_.size() != names_.size() || modes.size() != names_.size())
+      throw ArgumentError(expected("fields", "a table and a mode for each name", "lists of other lengths"));
+    for (std::size_t f = 0; f < slots_.size(); ++f) {
+      pooling_.push_back(pooling_of(modes[f]));
+      columns_.push_back(width_);
+      width_ += slots_[f]->pin()->table().dim();
+    }
+  }
+
+  std::size_t width() const { return width_; }
+
+  // A mapping of one entry a field, or an int64 matrix (batch, fields) of one key each.
+  py::array_t<float> lookup(const py::object& inputs, const py::object& out, std::size_t threads) const {
+    Call call;
+    call.fields.reserve(slots_.size());
+    if (PyDict_Check(inputs.ptr())) {
+      take_columns(call, inputs);
+    } else {
+      take_matrix(call, inputs);
+    }
+    py::array_t<float> result = output(out, call.batch);
+    float* data = writable("out", result, {static_cast<py::ssize_t>(call.batch), static_cast<py::ssize_t>(width_)});
+    monitored(py::none(), [&](Monitor* monitor) {
+      for (const GroupField& field : call.fields) field.table->check_keys(field.keys);
+      lookup_group(call.fields, call.batch, {data, width_}, threads, monitor);
+    });
+    return result;
+  }
+
+ private:
+  struct Call {
+    std::vector<GroupField> fields;
+    std::vector<TableSlot::Pinned> pinned;
+    std::vector<FieldInput> owners;
+    std::vector<std::int64_t> transposed;
+    std::size_t batch = 0;
+  };
+
+  py::array_t<float> output(const py::object& out, std::size_t batch) const {
+    if (out.is_none())
+      return py::array_t<float>(Shape{static_cast<py::ssize_t>(batch), static_cast<py::ssize_t>(width_)});
+    if (!py::isinstance<py::array_t<float>>(out))
+      throw ArgumentError(expected("out", "a float32 array", py::repr(py::type::of(out)).cast<std::string>()));
+    return py::reinterpret_borrow<py::array_t<float>>(out);
+  }
+
+  std::string name(std::size_t f) const { return "field " + py::repr(names_[f]).cast<std::string>(); }
+
+  static bool is_key_vector(PyObject* value) {
+    if (!py::isinstance<py::array>(value)) return false;
+    const auto array = py::reinterpret_borrow<py::array>(value);
+    return array.ndim() == 1 && has_type<std::int64_t>(array);
+  }
+
+  void take_columns(Call& call, const py::object& inputs) const {
+    if (static_cast<std::size_t>(PyDict_Size(inputs.ptr())) != names_.size())
+      throw ArgumentError(expected("inputs", "an entry for each of " + std::to_string(names_.size()) + " fields",
+                                   std::to_string(PyDict_Size(inputs.ptr()))));
+    call.owners.reserve(slots_.size());
+    for (std::size_t f = 0; f < slots_.size(); ++f) {
+      PyObject* value = PyDict_GetItemWithError(inputs.ptr(), names_[f].ptr());
+      if (value == nullptr) throw ArgumentError(expected("inputs", name(f), "no entry of that name"));
+      take_field(call, f, py::reinterpret_borrow<py::object>(value));
+    }
+  }
+
+  void take_field(Call& call, std::size_t f, py::object value) const {
+    FieldInput input{std::move(value), py::none(), py::none()};
+    if (!plain_keys(f, input.values)) {
+      const py::tuple prepared = prepare_(f, input.values);
+      input = {prepared[0], prepared[1], prepared[2]};
+    }
+    add_field(call, f, input);
+    call.owners.push_back(std::move(input));
+  }
+
+  bool plain_keys(std::size_t f, const py::object& value) const { return !hashes(f) && is_key_vector(value.ptr()); }
+  bool hashes(std::size_t f) const { return slots_[f]->hashes_strings; }
+
+  void add_field(Call& call, std::size_t f, const FieldInput& input) const {
+    call.pinned.push_back(slots_[f]->pin());
+    GroupField field{&call.pinned.back()->table(), {}, {}, nullptr, pooling_[f], columns_[f]};
+    field.keys = vector_of<std::int64_t>("values", py::reinterpret_borrow<py::array>(input.values));
+    std::size_t batch = field.keys.size();
+    if (!input.offsets.is_none()) {
+      field.offsets = vector_of<std::int64_t>("offsets", py::reinterpret_borrow<py::array>(input.offsets));
+      check_offsets(field.offsets, field.keys.size());
+      batch = field.offsets.size() - 1;
+    }
+    if (!input.weights.is_none()) {
+      if (field.pooling == Pooling::max) throw ArgumentError(expected("weights", "none with mode 'max'", "an array"));
+      const auto weights = vector_of<float>("weights", py::reinterpret_borrow<py::array>(input.weights),
+                                            static_cast<py::ssize_t>(field.keys.size()));
+      require_finite("weights", weights);
+      field.weights = weights.data();
+    }
+    if (f > 0 && batch != call.batch)
+      throw ArgumentError(
+          expected(name(f), std::to_string(call.batch) + " examples, as in the first field", std::to_string(batch)));
+    call.batch = batch;
+    call.fields.push_back(field);
+  }
+
+  void take_matrix(Call& call, const py::object& inputs) const {
+    const auto count = static_cast<py::ssize_t>(names_.size());
+    if (!py::isinstance<py::array>(inputs))
+      throw ArgumentError(expected("inputs", "a dict of fields or an int64 array of shape (batch, fields)",
+                                   py::repr(py::type::of(inputs)).cast<std::string>()));
+    const auto matrix = py::reinterpret_borrow<py::array>(inputs);
+    require<std::int64_t>("inputs", matrix, {kAnySize, count});
+    call.batch = static_cast<std::size_t>(matrix.shape(0));
+    const auto* keys = static_cast<const std::int64_t*>(matrix.data());
+    call.transposed.resize(call.batch * names_.size());
+    for (std::size_t i = 0; i < call.batch; ++i)
+      for (std::size_t f = 0; f < names_.size(); ++f) call.transposed[f * call.batch + i] = keys[i * names_.size() + f];
+    for (std::size_t f = 0; f < slots_.size(); ++f) {
+      if (hashes(f)) throw ArgumentError(expected(name(f), "strings, in a dict of fields", "a column of integers"));
+      call.pinned.push_back(slots_[f]->pin());
+      call.fields.push_back({&call.pinned.back()->table(),
+                             std::span<const std::int64_t>(call.transposed).subspan(f * call.batch, call.batch),
+                             {},
+                             nullptr,
+                             pooling_[f],
+                             columns_[f]});
+    }
+  }
+
+  std::vector<py::object> names_;
+  std::vector<std::shared_ptr<TableSlot>> slots_;
+  std::vector<Pooling> pooling_;
+  std::vector<std::size_t> columns_;
+  std::size_t width_ = 0;
+  py::object prepare_;
+};
+
+}  // namespace
+
+void register_table_group(py::module_& m) {
+  py::class_<TableSlot, std::shared_ptr<TableSlot>>(m, "Slot")
+      .def(py::init([](std::shared_ptr<BoundTable> table, bool hashes_strings) {
+             return std::make_shared<TableSlot>(std::move(table), hashes_strings);
+           }),
+           py::arg("table"), py::arg("hashes_strings"))
+      .def(
+          "publish", [](TableSlot& slot, std::shared_ptr<BoundTable> table) { slot.publish(std::move(table)); },
+          py::arg("table"));
+  py::class_<BoundGroup>(m, "Group")
+      .def(py::init<const py::list&, std::vector<std::shared_ptr<TableSlot>>, const std::vector<std::string>&,
+                    py::object>(),
+           py::arg("names"), py::arg("slots"), py::arg("modes"), py::arg("prepare"))
+      .def_property_readonly("width", &BoundGroup::width)
+      .def("lookup", &BoundGroup::lookup, py::arg("inputs"), py::arg("out"), py::arg("threads"));
+}
+
+}  // namespace semblance::bind
