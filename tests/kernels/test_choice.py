@@ -11,6 +11,8 @@ import pytest
 
 import semblance as sb
 
+pytestmark = pytest.mark.once  # sets SEMBLANCE_ISA itself
+
 ORDER = ["scalar", "neon", "avx2", "avx512", "avx512vnni"]
 FIRST_USES = [
     "sb.kernels.active()",

@@ -13,6 +13,8 @@ from hypothesis.extra import numpy as hnp
 import semblance as sb
 from semblance._core import kernels
 
+pytestmark = pytest.mark.once  # names every instruction set itself
+
 ISAS = sb.kernels.available()
 every_isa = pytest.mark.parametrize("isa", ISAS)
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -93,6 +93,7 @@ void check_scores(const Case& c, Score metric, const Query& query, const std::by
     const double chain = c.format == RowFormat::i8 ? 8.0 : static_cast<double>(c.dim) / 4.0 + 8.0;
     const double bound = c.format == RowFormat::bits ? 1e-7 : chain * 0x1p-24 * truth.magnitude;
     CHECK(std::fabs(static_cast<double>(out[i]) - truth.value) <= bound);
+    CHECK(out[i] != 0.0F || !std::signbit(out[i]));
   }
 }
 
@@ -209,7 +210,8 @@ void tiles(const KernelTable& table) {
     for (std::size_t n_rows : {0U, 1U, 3U, 4U, 5U, 8U, 33U})
       for (std::size_t dim : {0U, 1U, 3U, 15U, 16U, 17U, 100U, 384U}) tile(table, n_queries, n_rows, dim);
   tile(table, 300, 70, 384);  // several blocks each way
-  tile(table, 5, 6, 20000);   // rows larger than a block
+  for (std::size_t dim : {1U, 15U, 17U, 101U}) tile(table, 37, 70, dim);
+  tile(table, 5, 6, 20000);  // rows larger than a block
 }
 
 void names() {
