@@ -15,10 +15,20 @@ settings.load_profile("semblance")
 def pytest_report_header() -> str:
     import semblance as sb
 
+    forced = os.environ.get("SEMBLANCE_ISA")
+    if forced and sb.kernels.active() != forced:
+        raise pytest.UsageError(f"SEMBLANCE_ISA={forced}, but {sb.kernels.active()} runs")
     return f"semblance {sb.__version__} from {Path(sb.__file__).parent}, instruction set {sb.kernels.active()}"
 
 
+# Folders of tests that no instruction set can change the outcome of.
+ONCE = {"cli", "collection", "docs", "examples", "rules", "storage"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent.name in ONCE:
+            item.add_marker(pytest.mark.once)
     if os.environ.get("SEMBLANCE_DATA"):
         return
     skip = pytest.mark.skip(reason="SEMBLANCE_DATA does not name the data set folder")

@@ -168,6 +168,7 @@ def test_filtered_flat_index_is_exact(metric: str) -> None:
     np.testing.assert_allclose(hits.distances, truth, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.once
 @pytest.mark.data
 @pytest.mark.parametrize("metric", FLOAT_METRICS)
 @pytest.mark.parametrize("share", [0.001, 0.01, 0.05, 0.2, 0.5, 1.0])

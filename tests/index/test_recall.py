@@ -106,6 +106,7 @@ def test_rows_in_clusters_far_apart_are_all_reached(metric: str) -> None:
     assert recall_with_ties(rows, rows[::7], index.search(rows[::7], K, ef=200).ids, metric) >= FLOOR[metric]
 
 
+@pytest.mark.once
 @pytest.mark.data
 @pytest.mark.parametrize("metric", FLOAT_METRICS)
 def test_glosses(glosses: tuple[np.ndarray, np.ndarray], metric: str) -> None:
@@ -123,6 +124,7 @@ def test_glove25(glove_index: dict[str, sb.Index], glove25: tuple[np.ndarray, np
     assert_floors(glove_index[metric], *glove25)
 
 
+@pytest.mark.once
 @pytest.mark.data
 @pytest.mark.parametrize("metric", BIT_METRICS)
 def test_signs_of_glosses(glosses: tuple[np.ndarray, np.ndarray], metric: str) -> None:
