@@ -24,7 +24,22 @@ SMALLEST_RECALL = 1e-6
 
 
 class Allowed:
-    """Ids that a search may return, made once by `Index.allow` and used in any number of searches."""
+    """Ids that a search may return, made once by `Index.allow` and used in any number of searches.
+
+    Attributes
+    ----------
+    ids : numpy.ndarray
+        int64 (n,).
+
+    Examples
+    --------
+    >>> import semblance as sb
+    >>> index = sb.Index(2)
+    >>> _ = index.add([[1.0, 0.0], [0.0, 1.0]])
+    >>> allowed = index.allow([1])
+    >>> allowed, index.search([[1.0, 0.1]], k=1, allowed=allowed).ids.tolist()
+    (Allowed(1 ids), [[1]])
+    """
 
     __slots__ = ("_native", "ids")
 

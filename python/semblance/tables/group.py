@@ -84,15 +84,18 @@ class TableGroup:
 
         Parameters
         ----------
-        inputs
+        inputs : dict, or array of int64 of shape (batch, fields)
             A dict with an entry for every field: (batch,) keys, one an example; or (values, offsets) or (values,
             offsets, weights), a bag an example, pooled. Or int64 (batch, fields), one key a field: the fastest form.
-        out
-            float32 (batch, dim) to write into.
+        out : numpy.ndarray, float32 of shape (batch, dim), optional
+            Writable and C-contiguous, to write into.
+        threads : int
+            0 = all cores, 1 = the calling thread only.
 
         Returns
         -------
-        (batch, dim) float32. Every field is read from one generation of its table.
+        numpy.ndarray
+            float32 (batch, dim); `out` if it was given. Every field is read from one generation of its table.
 
         Raises
         ------

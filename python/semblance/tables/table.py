@@ -56,25 +56,35 @@ class EmbeddingTable:
 
         Parameters
         ----------
-        weights
-            (n, d) float32 (or float16), finite. i8, i4 and i2 store a scale and a bias a row as fp16, the bias the
-            row's least value rounded down: a value comes back within scale / 2. fp8 (e4m3) stores a scale a row.
-        dtype
-            "f32", "f16", "bf16", "i8", "i4", "i2" or "fp8".
-        keys
-            (n,) distinct integers or strings; None: the keys are the row numbers 0 .. n - 1.
-        missing
+        weights : array_like, float32 or float16 of shape (n, d)
+            Finite. i8, i4 and i2 store a scale and a bias a row as fp16, the bias the row's least value rounded down:
+            a value comes back within scale / 2. fp8 (e4m3) stores a scale a row.
+        dtype : {"f32", "f16", "bf16", "i8", "i4", "i2", "fp8"}
+            The format of the rows.
+        keys : array_like of int or sequence of str, shape (n,), optional
+            Distinct; by default the keys are the row numbers 0 .. n - 1.
+        missing : str
             What a key that is not there stands for: "error" (the call is refused), "zero", "mean" (the mean of
             `weights`) or "row:n".
-        padding
+        padding : int or str, optional
             A key that stands for no row at all: zeros in `lookup`, not counted in means.
-        threads, progress
-            0 = all cores; a callable(done, total).
+        threads : int
+            0 = all cores, 1 = the calling thread only.
+        progress : callable(done, total), optional
+            Told how far the rows, then the keys, have come.
+
+        Returns
+        -------
+        EmbeddingTable
+            Generation 0, over arrays of its own.
 
         Raises
         ------
         ArgumentError
-            For NaN, infinities, values beyond the format's range, and keys that come twice. Nothing is kept.
+            Wrong shape or dtype, no column, NaN, infinity, a value beyond the format's range, an unknown policy, keys
+            that come twice. Nothing is kept.
+        CapacityError
+            2^32 - 1 keys or more.
 
         Notes
         -----
@@ -139,19 +149,23 @@ class EmbeddingTable:
 
         Parameters
         ----------
-        keys
-            Any shape, or one key.
-        out
-            float32 of shape (*keys.shape, d) to write into.
+        keys : array_like of int or str, of any shape, or one key
+            In the table's kind of keys.
+        out : numpy.ndarray, float32 of shape (*keys.shape, d), optional
+            Writable and C-contiguous, to write into.
+        threads : int
+            0 = all cores, 1 = the calling thread only.
 
         Returns
         -------
-        (*keys.shape, d) float32; `out` if it was given.
+        numpy.ndarray
+            float32 (*keys.shape, d); `out` if it was given.
 
         Raises
         ------
         ArgumentError, NotFoundError
-            Under the policy "error": a row number out of range, a key that is not there. `out` is untouched.
+            Under the policy "error": a row number out of range, a key that is not there. ArgumentError also for keys
+            or `out` of another form. `out` is untouched.
 
         Examples
         --------
@@ -179,26 +193,29 @@ class EmbeddingTable:
 
         Parameters
         ----------
-        values
-            (m,) keys of all bags, one bag after the other.
-        offsets
-            (bags + 1,) integers: bag b is values[offsets[b]:offsets[b + 1]]; from 0 to m, never decreasing.
-        weights
-            (m,) float32 factors, for "sum" and "mean". As in FBGEMM a mean divides by the number of keys in the bag,
-            not by the sum of the weights.
-        mode
-            "sum", "mean" or "max" (elementwise).
-        out
-            float32 of shape (bags, d) to write into.
+        values : array_like of int or str, shape (m,)
+            Keys of all bags, one bag after the other.
+        offsets : array_like of int, shape (bags + 1,)
+            Bag b is values[offsets[b]:offsets[b + 1]]; from 0 to m, never decreasing.
+        weights : array_like, float32 of shape (m,), optional
+            Finite factors, for "sum" and "mean". As in FBGEMM a mean divides by the number of keys in the bag, not by
+            the sum of the weights.
+        mode : {"sum", "mean", "max"}
+            "max" is elementwise.
+        out : numpy.ndarray, float32 of shape (bags, d), optional
+            Writable and C-contiguous, to write into.
+        threads : int
+            0 = all cores, 1 = the calling thread only.
 
         Returns
         -------
-        (bags, d) float32. An empty bag gives zeros in every mode.
+        numpy.ndarray
+            float32 (bags, d); `out` if it was given. An empty bag gives zeros in every mode.
 
         Raises
         ------
         ArgumentError, NotFoundError
-            For offsets, weights or keys that are not of this form. `out` is untouched.
+            As for `lookup`; ArgumentError also for offsets, weights or a mode of another form. `out` is untouched.
 
         Notes
         -----
@@ -223,15 +240,18 @@ class EmbeddingTable:
 
         Parameters
         ----------
-        query
-            (d,) or (q, d) float32, finite.
-        keys
+        query : array_like, float32 of shape (d,) or (q, d)
+            Finite.
+        keys : array_like of int or str
             Any shape with one query. With q queries: (k,) scores every query against the same keys, (q, k) each query
             against its own.
+        threads : int
+            0 = all cores, 1 = the calling thread only.
 
         Returns
         -------
-        float32 of keys.shape with one query, else (q, k). Unknown keys under "zero", and padding, score 0.
+        numpy.ndarray
+            float32, of the keys' shape with one query, else (q, k). Unknown keys under "zero", and padding, score 0.
 
         Raises
         ------
@@ -259,7 +279,19 @@ class EmbeddingTable:
         return _score_many(generation, queries, wanted, thread_count(threads))
 
     def stats(self) -> dict[str, int | float | str]:
-        """Counts and bytes by part; look-ups and unknown keys since the table was made or loaded."""
+        """Counts and bytes by part; look-ups and unknown keys since the table was made or loaded.
+
+        Returns
+        -------
+        dict
+            ``rows`` that can be found, ``dim``, ``dtype``, ``row_bytes``, ``nbytes`` and its parts, ``looked_up`` and
+            ``unknown_keys``, ``generation`` and its age in seconds.
+
+        Examples
+        --------
+        >>> EmbeddingTable.from_dense(np.eye(3, dtype=np.float32), "f32").stats()["rows_nbytes"]
+        36
+        """
         generation = self._generation
         buckets = generation.buckets
         return {
@@ -286,6 +318,11 @@ class EmbeddingTable:
         """Gather changes and publish them together.
 
         Readers never wait: a call that is running goes on with the generation it began with.
+
+        Returns
+        -------
+        TableWriter
+            To be used in a ``with`` block, whose end publishes; one that raises publishes nothing.
 
         Notes
         -----
@@ -323,12 +360,19 @@ class EmbeddingTable:
     def replace(self, other: EmbeddingTable) -> None:
         """Serve another table's rows from now on, as one publication; both must have the same layout.
 
-        The rows are touched first, so that readers of a mapped file meet no cold pages.
+        Parameters
+        ----------
+        other : EmbeddingTable
+            Its arrays are shared, not copied; changes it gets later are not seen.
 
         Raises
         ------
         ArgumentError
-            For a table of another dim, format, key kind or policy.
+            For a table of another dim, format, key kind, hash seed, policy or padding.
+
+        Notes
+        -----
+        Cost: every page of rows and keys is touched first, so that readers of a mapped file meet no cold ones.
         """
         with self._writing:
             mine, fresh = self._generation.layout, other._generation
@@ -361,6 +405,22 @@ class EmbeddingTable:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the table as one safetensors file: temporary file, fsync, rename.
 
+        Parameters
+        ----------
+        path : str or PathLike
+            The file, replaced if it exists. Unpublished changes and the generation before are not kept.
+
+        Raises
+        ------
+        ArgumentError
+            A folder that is missing or cannot be written.
+        CapacityError
+            No room on the disk; the old file stays.
+
+        Notes
+        -----
+        Cost: one checksum pass and one write of `nbytes` bytes.
+
         Examples
         --------
         >>> import tempfile, os
@@ -380,15 +440,24 @@ class EmbeddingTable:
 
         Parameters
         ----------
-        mmap
-            Serve rows straight from the file's pages, without a copy.
-        verify
+        path : str or PathLike
+            A file of `save`.
+        mmap : bool
+            Serve rows straight from the file's pages, without a copy; the file must not change in place meanwhile.
+        verify : bool
             Check the checksums of the whole file, which reads all of it.
+
+        Returns
+        -------
+        EmbeddingTable
+            As saved, but from generation 0 and with no look-ups counted.
 
         Raises
         ------
         FormatError
             For a file that is damaged, foreign or newer; the message names the section.
+        NotFoundError
+            For no file; a `FormatError` and a `FileNotFoundError` too.
         """
         from .. import storage
 
