@@ -18,7 +18,7 @@ import semblance as sb
 from semblance.encode.distillation import Recipe
 from semblance.encode.static import DEFAULT_FILE
 
-MIXTURE = ("glosses", "examples", "sentences")
+MIXTURE = ("glosses", "examples")
 
 
 def teacher_vectors(teacher: sb.Encoder, source: str, data: Path, cache: Path | None) -> np.ndarray:
