@@ -326,7 +326,11 @@ def _reporter(progress: Progress, total: int) -> Iterator[Report | None]:
         from tqdm import tqdm
 
         with tqdm(total=total or None, unit="text", smoothing=0.05) as bar:
-            yield lambda more: bar.update(more) and None
+
+            def advance(more: int) -> None:
+                bar.update(more)
+
+            yield advance
     elif callable(progress):
         done = 0
 
