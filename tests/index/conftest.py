@@ -43,4 +43,4 @@ def golden() -> Path:
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    return json.dumps(val) if isinstance(val, dict) else None
+    return json.dumps(val, default=lambda value: type(value).__name__) if isinstance(val, dict) else None
