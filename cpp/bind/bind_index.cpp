@@ -13,6 +13,8 @@
 namespace semblance::bind {
 namespace {
 
+constexpr std::size_t kCheckedRows = 1024;  // between two looks at Ctrl-C
+
 using Ids = py::array_t<std::int64_t>;
 using Floats = py::array_t<float>;
 
@@ -29,10 +31,16 @@ const std::byte* rows_of(const py::array& rows, const char* name, const IndexPar
   return reinterpret_cast<const std::byte*>(require_array<float>(rows, name, 2, params.dim));
 }
 
-void check_rows(const std::byte* rows, std::size_t n, const IndexParams& params, const char* name) {
+// Many rows take a while: it can be interrupted.
+void check_rows(const std::byte* rows, std::size_t n, const IndexParams& params, const char* name, Monitor* monitor) {
   if (is_binary(params.metric)) return;
   const bool half = params.metric != Metric::cosine && (params.codes == "f16" || params.rerank == "f16");
-  check_vectors({reinterpret_cast<const float*>(rows), n, params.dim}, params.metric, half ? kMaxHalf : kNoLimit, name);
+  const Matrix<const float> all{reinterpret_cast<const float*>(rows), n, params.dim};
+  const VectorRules rules{params.metric, half ? kMaxHalf : kNoLimit, name};
+  StillMonitor still(monitor, 0, n);
+  parallel_for(
+      n, 1, kCheckedRows,
+      [&](std::size_t begin, std::size_t end, std::size_t) { check_vectors(all, begin, end, rules); }, &still);
 }
 
 Ids add(BoundIndex& self, const py::array& rows, const std::optional<py::array>& ids, bool replace, std::size_t threads,
@@ -45,7 +53,7 @@ Ids add(BoundIndex& self, const py::array& rows, const std::optional<py::array>&
   Ids given(static_cast<py::ssize_t>(n));
   std::int64_t* out = given.mutable_data();
   monitored(progress, [&](Monitor* monitor) {
-    check_rows(input, n, self.index.params(), "vectors");
+    check_rows(input, n, self.index.params(), "vectors", monitor);
     self.index.add({input, wanted, n}, replace, threads, monitor, out);
   });
   return given;
@@ -65,7 +73,7 @@ py::tuple search(const BoundIndex& self, const py::array& queries, std::size_t k
   float* out_distances = distances.mutable_data();
   const SearchOptions options = options_of(k, ef, exact, allowed, threads);
   monitored(py::none(), [&](Monitor* monitor) {
-    check_rows(input, n, self.index.params(), "queries");
+    check_rows(input, n, self.index.params(), "queries", monitor);
     self.index.search({input, n}, options, monitor, {out_ids, out_distances});
   });
   return py::make_tuple(std::move(ids), std::move(distances));
@@ -77,7 +85,7 @@ py::tuple within(const BoundIndex& self, const py::array& queries, float radius,
   const auto n = static_cast<std::size_t>(queries.shape(0));
   const SearchOptions options = options_of(1, ef, exact, allowed, threads);
   RangeResult result = monitored(py::none(), [&](Monitor* monitor) {
-    check_rows(input, n, self.index.params(), "queries");
+    check_rows(input, n, self.index.params(), "queries", monitor);
     return self.index.within({input, n}, radius, options, monitor);
   });
   return py::make_tuple(take_vector(std::move(result.offsets)), take_vector(std::move(result.ids)),
@@ -256,8 +264,8 @@ py::tuple exact(const py::array& vectors, const py::array& queries, std::size_t 
   problem.ids = ids.mutable_data();
   problem.distances = distances.mutable_data();
   monitored(py::none(), [&](Monitor* monitor) {
-    check_rows(problem.rows, problem.n_rows, params, "vectors");
-    check_rows(problem.queries, problem.n_queries, params, "queries");
+    check_rows(problem.rows, problem.n_rows, params, "vectors", monitor);
+    check_rows(problem.queries, problem.n_queries, params, "queries", monitor);
     search_exactly(problem, monitor);
   });
   return py::make_tuple(std::move(ids), std::move(distances));

@@ -33,15 +33,16 @@ double squared_norm(const float* row, std::size_t dim) {
 
 }  // namespace
 
-void check_vectors(Matrix<const float> rows, Metric metric, float largest, const char* what) {
-  for (std::size_t i = 0; i < rows.rows; ++i) {
+void check_vectors(Matrix<const float> rows, std::size_t begin, std::size_t end, const VectorRules& rules) {
+  for (std::size_t i = begin; i < end; ++i) {
     const float* row = rows.row(i);
     const double norm = squared_norm(row, rows.cols);
-    if (!(norm < kMaxSquaredNorm) || (norm == 0 && metric == Metric::cosine)) refuse(row, i, rows.cols, norm, what);
-    if (norm <= double{largest} * largest) continue;  // then no value is larger either
+    if (!(norm < kMaxSquaredNorm) || (norm == 0 && rules.metric == Metric::cosine))
+      refuse(row, i, rows.cols, norm, rules.what);
+    if (norm <= double{rules.largest} * rules.largest) continue;  // then no value is larger either
     for (std::size_t j = 0; j < rows.cols; ++j)
-      if (std::abs(row[j]) > largest)
-        throw ArgumentError(expected(std::string(what) + "[" + std::to_string(i) + "]",
+      if (std::abs(row[j]) > rules.largest)
+        throw ArgumentError(expected(std::string(rules.what) + "[" + std::to_string(i) + "]",
                                      "magnitudes that f16 codes hold, up to 65504",
                                      std::to_string(row[j]) + " (codes or rerank 'f32' or 'bf16' hold it)"));
   }

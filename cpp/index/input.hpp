@@ -12,9 +12,15 @@ namespace semblance {
 inline constexpr float kMaxHalf = 65504.0F;  // the largest finite f16
 inline constexpr float kNoLimit = std::numeric_limits<float>::infinity();
 
-// ArgumentError where a row holds NaN or infinity, has a squared norm beyond f32's range, is zero under cosine,
-// or holds a magnitude above `largest`. `what` names the argument.
-void check_vectors(Matrix<const float> rows, Metric metric, float largest, const char* what);
+struct VectorRules {
+  Metric metric;
+  float largest;     // magnitude
+  const char* what;  // the argument's name
+};
+
+// ArgumentError where a row of [begin, end) holds NaN or infinity, has a squared norm beyond f32's range, is zero under
+// cosine, or holds too large a magnitude.
+void check_vectors(Matrix<const float> rows, std::size_t begin, std::size_t end, const VectorRules& rules);
 
 // out = row / |row|.
 void normalise(const float* row, std::size_t dim, float* out);

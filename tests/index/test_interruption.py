@@ -22,7 +22,8 @@ D = 64
 PROMPT_S = 1.5  # the promise is 0.1 s; a shared machine under load is slower
 
 INTERRUPTED = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may start its background jobs deaf to it
 import numpy as np
 import semblance as sb
 
