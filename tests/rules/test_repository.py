@@ -46,7 +46,7 @@ def test_wrong_words_are_seen() -> None:
     samples = ("see /" + "opt/tools/bin", "in ../shar" + "ed/data/x", "from files.python" + "hosted.org")
     for sample, (what, pattern) in zip(samples, WRONG.items(), strict=True):
         assert pattern.search(sample), what
-    assert not WRONG["an absolute path of one machine"].search("https://example.org/home/ and ./work/ and a/opt/b")
+    assert not WRONG["an absolute path of one machine"].search("https://example.org/home/ and ./build/ and a/opt/b")
 
 
 def test_one_version() -> None:
