@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "link_kernels.hpp"
 #include "table_kernels.hpp"
 
 namespace semblance::kernels {
@@ -70,6 +71,7 @@ struct KernelTable {
   EncodeRows encode_rows[kRowFormats - 1];     // all but bits
   DecodeRows decode_rows[kRowFormats - 1];
   TableKernels table;
+  LinkKernels links;
 };
 
 // The table in use: the best that the processor and the operating system support, or the one that SEMBLANCE_ISA names.

@@ -13,6 +13,7 @@
 namespace semblance::bind {
 namespace {
 
+constexpr std::string_view kLinkCodes = "b1";
 constexpr std::size_t kCheckedRows = 1024;  // between two looks at Ctrl-C
 
 using Ids = py::array_t<std::int64_t>;
@@ -122,6 +123,7 @@ py::dict stats(const BoundIndex& self) {
   bytes["codes"] = n * rows->codes.arena.row_bytes();
   bytes["rerank"] = rows->fine ? n * rows->fine->arena.row_bytes() : 0;
   bytes["graph"] = rows->graph ? rows->graph->bytes() : 0;
+  bytes["links"] = rows->links ? n * rows->links->row_bytes() : 0;
   bytes["ids"] = n * sizeof(std::int64_t) + rows->map.bytes() + n * sizeof(std::uint32_t);
   out["rows"] = n;
   out["live"] = now.live;
@@ -154,6 +156,9 @@ struct Frozen {
     py::dict out;
     out["codes"] = bytes(rows->codes);
     if (rows->fine) out["rerank"] = bytes(*rows->fine);
+    if (rows->links)
+      out["links"] = view_of(reinterpret_cast<const std::uint8_t*>(rows->links->data()),
+                             {n, static_cast<py::ssize_t>(rows->links->row_bytes())}, rows);
     out["ids"] = view_of(rows->ids.as<std::int64_t>(), {n}, rows);
     std::vector<std::uint64_t> live(words_for(static_cast<std::size_t>(n)));
     for (std::size_t slot = 0; slot < static_cast<std::size_t>(n); ++slot)
@@ -213,6 +218,9 @@ void restore(BoundIndex& self, const py::dict& tensors) {
   };
   parts.codes = codes("codes", rows->codes);
   if (rows->fine) parts.fine = codes("rerank", *rows->fine);
+  if (rows->links)
+    parts.links = reinterpret_cast<const std::byte*>(
+        tensor<std::uint8_t>(tensors, "links", {parts.n, rows->links->row_bytes()}));
   parts.ids = tensor<std::int64_t>(tensors, "ids", {parts.n});
   parts.live = tensor<std::uint64_t>(tensors, "live", {words_for(parts.n)});
   if (rows->graph) {
@@ -240,6 +248,11 @@ std::unique_ptr<BoundIndex> make_index(std::size_t dim, const std::string& metri
   params.max_degree = graph_params[0].cast<std::size_t>();
   params.ef_construction = graph_params[1].cast<std::size_t>();
   params.seed = graph_params[2].cast<std::uint64_t>();
+  params.link_codes = has_graph && codes == kLinkCodes && !is_binary(params.metric);
+  if (params.link_codes) {  // walks read the neighbours' bits and the finer copy of the node itself
+    params.codes = rerank;
+    params.rerank.clear();
+  }
   return std::make_unique<BoundIndex>(std::move(params));
 }
 

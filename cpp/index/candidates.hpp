@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -24,7 +25,7 @@ struct Neighbour {
 class CandidatePool {
  public:
   void reset(std::size_t capacity) {
-    entries_.resize(capacity + 1);
+    entries_.resize(capacity + kMostAtOnce);
     capacity_ = capacity;
     size_ = next_ = 0;
   }
@@ -45,6 +46,21 @@ class CandidatePool {
     size_ = std::min(size_ + 1, capacity_);
     next_ = std::min(next_, static_cast<std::size_t>(at - entries_.begin()));
   }
+  // Offers up to kMostAtOnce candidates, which may name an id more than once, and sorts them on the way. The pool is
+  // gone through once for all of them.
+  void merge(Neighbour* fresh, std::size_t count) {
+    if (count == 0) return;
+    insertion_sort(fresh, count);
+    std::size_t end = size_;
+    for (std::size_t i = count; i-- > 0;) {
+      const std::size_t at = position(fresh[i].distance);
+      move_up(at, end, i + 1);
+      entries_[at + i] = fresh[i];
+      end = at;
+    }
+    size_ = std::min(size_ + count, capacity_);
+    next_ = std::min(next_, end);
+  }
   // The closest unvisited node, marked visited; false when all were.
   bool pop(Neighbour& out) {
     while (next_ < size_ && (entries_[next_].id & kVisited)) ++next_;
@@ -63,6 +79,39 @@ class CandidatePool {
 
  private:
   static constexpr std::uint32_t kVisited = 0x80000000U;
+  static constexpr std::size_t kMostAtOnce = 32;
+
+  static void insertion_sort(Neighbour* values, std::size_t count) {
+    for (std::size_t i = 1; i < count; ++i) {
+      const Neighbour value = values[i];
+      std::size_t at = i;
+      for (; at > 0 && value.distance < values[at - 1].distance; --at) values[at] = values[at - 1];
+      values[at] = value;
+    }
+  }
+  // How many entries are closer. Halves without branching: the outcome of a comparison cannot be foretold.
+  std::size_t position(float distance) const {
+    const Neighbour* base = entries_.data();
+    std::size_t length = size_;
+    while (length > 1) {
+      const std::size_t half = length / 2;
+      base += base[half - 1].distance < distance ? half : 0;
+      length -= half;
+    }
+    const auto at = static_cast<std::size_t>(base - entries_.data());
+    return at + (length == 1 && base->distance < distance ? 1 : 0);
+  }
+  // Moves entries [from, to) up by a few places, from the back in pieces that fit in registers.
+  void move_up(std::size_t from, std::size_t to, std::size_t by) {
+    constexpr std::size_t kPiece = 4;
+    Neighbour* data = entries_.data();
+    for (; to - from >= kPiece; to -= kPiece) {
+      Neighbour piece[kPiece];
+      std::memcpy(piece, data + to - kPiece, sizeof piece);
+      std::memcpy(data + to - kPiece + by, piece, sizeof piece);
+    }
+    for (; to > from; --to) data[to - 1 + by] = data[to - 1];
+  }
   static Neighbour plain(const Neighbour& n) { return {n.distance, n.id & ~kVisited}; }
 
   std::vector<Neighbour> entries_;

@@ -60,6 +60,23 @@ void Graph::grow(std::size_t nodes) {
 void Graph::replace(std::size_t level, std::uint32_t node, const std::uint32_t* ids, std::size_t count) {
   auto* list = const_cast<std::uint32_t*>(slots(level, node));
   for (std::size_t i = 0; i < degree(level); ++i) store_release(list + i, i < count ? ids[i] : kNoSlot);
+  if (level > 0 || !tracking_) return;
+  const std::lock_guard lock(changed_mutex_);
+  changed_.push_back(node);
+}
+
+std::vector<std::uint32_t> Graph::take_changed() {
+  const std::lock_guard lock(changed_mutex_);
+  std::vector<std::uint32_t> nodes;
+  nodes.swap(changed_);
+  std::sort(nodes.begin(), nodes.end());
+  nodes.erase(std::unique(nodes.begin(), nodes.end()), nodes.end());
+  return nodes;
+}
+
+void Graph::give_back_changed(const std::vector<std::uint32_t>& nodes) {
+  const std::lock_guard lock(changed_mutex_);
+  changed_.insert(changed_.end(), nodes.begin(), nodes.end());
 }
 
 Graph::Parts Graph::parts() const {

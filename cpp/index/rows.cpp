@@ -8,6 +8,9 @@ RowSet::RowSet(const IndexParams& params)
       died(sizeof(std::uint32_t)) {
   if (!params.rerank.empty()) fine = std::make_unique<CodeRows>(make_codec(params.rerank, params.dim, params.metric));
   if (params.has_graph) graph = std::make_unique<Graph>(params.max_degree, params.seed);
+  if (!params.link_codes) return;
+  links = std::make_unique<LinkCodes>(params.dim, params.metric, params.max_degree, params.seed);
+  graph->track_changes();
 }
 
 void RowSet::grow(std::size_t rows) {
@@ -15,6 +18,7 @@ void RowSet::grow(std::size_t rows) {
   if (fine) fine->arena.grow(rows);
   ids.grow(rows);
   died.grow(rows);
+  if (links) links->grow(rows);
 }
 
 }  // namespace semblance

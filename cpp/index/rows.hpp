@@ -12,6 +12,7 @@
 #include "core/atomic_word.hpp"
 #include "index/graph.hpp"
 #include "index/id_map.hpp"
+#include "index/link_codes.hpp"
 #include "index/scorer.hpp"
 
 namespace semblance {
@@ -21,7 +22,8 @@ struct IndexParams {
   Metric metric = Metric::cosine;
   bool has_graph = true;
   std::string codes;
-  std::string rerank;  // empty = none
+  std::string rerank;       // empty = none
+  bool link_codes = false;  // walk by neighbour codes
   std::size_t max_degree = 32;
   std::size_t ef_construction = 200;
   std::uint64_t seed = 0;
@@ -56,6 +58,7 @@ struct RowSet {
   Arena ids;                          // int64 a row
   Arena died;                         // uint32 a row, see Filter
   std::unique_ptr<Graph> graph;       // null for a flat index
+  std::unique_ptr<LinkCodes> links;   // null where walks score rows
   IdMap map;                          // of the rows alive
   std::atomic<std::size_t> count{0};  // rows that walks may touch
 };

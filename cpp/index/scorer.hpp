@@ -17,6 +17,10 @@ struct Scorer {
   void operator()(const std::uint32_t* ids, std::size_t count, float* out) const {
     score(query, rows, ids, count, out);
   }
+  void prefetch(std::uint32_t id) const {
+    const std::byte* row = rows.data + std::size_t{id} * rows.stride;
+    for (std::size_t b = 0; b < rows.stride; b += 64) __builtin_prefetch(row + b);
+  }
   float operator()(std::uint32_t id) const {
     float out = 0.0F;
     (*this)(&id, 1, &out);

@@ -6,13 +6,16 @@
 #include "codec/codec.hpp"
 #include "index/hnsw.hpp"
 #include "index/input.hpp"
+#include "index/link_walk.hpp"
 #include "index/rows.hpp"
 
 namespace semblance {
 
 struct IndexSearchScratch {
   WalkScratch walk;
+  LinkWalk link_walk;
   PreparedQuery query, fine_query;
+  LinkQuery link_query;
   std::vector<float> unit;       // the query, normalised
   std::vector<Neighbour> found;  // closest first
   std::vector<std::uint32_t> slots;

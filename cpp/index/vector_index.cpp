@@ -13,20 +13,21 @@
 namespace semblance {
 namespace {
 
-constexpr std::size_t kEncodeGrain = 64;
+constexpr std::size_t kEncodeGrain = 64, kLinkGrain = 16;
+constexpr std::size_t kDraftShare = 4;  // rows are linked by quick codes where they are this share of all or more
 constexpr float kAlpha = 1.2F;
 
 // Stored codes as queries, one prepared query a worker.
 class CodeScorers final : public RowScorers {
  public:
-  CodeScorers(const RowSet& rows, std::size_t workers) : rows_(rows), prepared_(workers) {}
+  CodeScorers(const CodeRows& rows, std::size_t workers) : rows_(rows), prepared_(workers) {}
   Scorer of(std::uint32_t row, std::size_t worker) override {
-    rows_.codes.codec->prepare_row(rows_.codes.arena.row(row), prepared_[worker]);
-    return rows_.codes.scorer(prepared_[worker].query);
+    rows_.codec->prepare_row(rows_.arena.row(row), prepared_[worker]);
+    return rows_.scorer(prepared_[worker].query);
   }
 
  private:
-  const RowSet& rows_;
+  const CodeRows& rows_;
   std::vector<PreparedQuery> prepared_;
 };
 
@@ -68,15 +69,55 @@ void VectorIndex::encode(RowSet& rows, const std::byte* input, std::size_t first
   parallel_for(n, threads, kEncodeGrain, body, monitor);
 }
 
+// Linking compares rows a thousand times each: integer codes made for it alone pay off where walks read longer rows.
+std::unique_ptr<CodeRows> VectorIndex::draft_codes(const RowSet& rows, std::size_t n, std::size_t threads,
+                                                   Monitor* monitor) const {
+  auto draft = std::make_unique<CodeRows>(make_codec("i8", params_.dim, params_.metric));
+  draft->arena.grow(n);
+  const auto body = [&](std::size_t begin, std::size_t end, std::size_t) {
+    std::vector<float> row(params_.dim);
+    for (std::size_t i = begin; i < end; ++i) {
+      rows.codes.codec->decode(rows.codes.arena.row(i), 1, reinterpret_cast<std::byte*>(row.data()));
+      draft->codec->encode(reinterpret_cast<const std::byte*>(row.data()), 1, draft->arena.row(i));
+    }
+  };
+  parallel_for(n, threads, kEncodeGrain, body, monitor);
+  return draft;
+}
+
+// Brings the neighbour codes of all nodes up to date whose links changed.
+void VectorIndex::encode_links(RowSet& rows, std::size_t threads, Monitor* monitor) const {
+  const std::vector<std::uint32_t> nodes = rows.graph->take_changed();
+  std::vector<LinkCodes::EncodeScratch> scratch(resolve_threads(threads));
+  const auto body = [&](std::size_t begin, std::size_t end, std::size_t worker) {
+    std::vector<std::uint32_t> list(rows.graph->degree(0));
+    for (std::size_t i = begin; i < end; ++i) {
+      const std::size_t count = rows.graph->neighbours(0, nodes[i], list.data());
+      rows.links->encode(nodes[i], list.data(), count, *rows.codes.codec, rows.codes.arena, scratch[worker]);
+    }
+  };
+  try {
+    parallel_for(nodes.size(), threads, kLinkGrain, body, monitor);
+  } catch (...) {
+    rows.graph->give_back_changed(nodes);
+    throw;
+  }
+}
+
 void VectorIndex::link(RowSet& rows, std::size_t first, std::size_t last, std::size_t threads, Monitor* monitor) const {
   if (!rows.graph) return;
-  CodeScorers scorers(rows, resolve_threads(threads));
+  StillMonitor before(monitor, 0, last - first), after(monitor, last - first, last - first);
+  std::unique_ptr<CodeRows> draft;
+  if (rows.links && (last - first) * kDraftShare >= last && rows.codes.codec->name() != "i8")
+    draft = draft_codes(rows, last, threads, &before);
+  CodeScorers scorers(draft ? *draft : rows.codes, resolve_threads(threads));
   // Inner products are no distances that a factor could stretch: they are compared as they are.
   const float alpha = params_.metric == Metric::ip ? 1.0F : kAlpha;
   const float least = params_.metric == Metric::ip       ? -std::numeric_limits<float>::infinity()
                       : params_.metric == Metric::cosine ? -1.0F
                                                          : 0.0F;
   link_nodes(*rows.graph, scorers, first, last, {params_.ef_construction, alpha, least, threads}, monitor);
+  if (rows.links) encode_links(rows, threads, &after);
 }
 
 void VectorIndex::add(const RowBatch& batch, bool replace, std::size_t threads, Monitor* monitor, std::int64_t* given) {

@@ -86,6 +86,7 @@ class VectorIndex {
   struct Parts {
     const std::byte* codes;
     const std::byte* fine;
+    const std::byte* links;  // blocks of LinkCodes
     const std::int64_t* ids;
     const std::uint64_t* live;  // words_for(n) words, a bit a row
     Graph::Parts graph;
@@ -98,6 +99,8 @@ class VectorIndex {
   void encode(RowSet& rows, const std::byte* input, std::size_t first, std::size_t n, std::size_t threads,
               Monitor* monitor) const;
   void link(RowSet& rows, std::size_t first, std::size_t last, std::size_t threads, Monitor* monitor) const;
+  std::unique_ptr<CodeRows> draft_codes(const RowSet& rows, std::size_t n, std::size_t threads, Monitor* monitor) const;
+  void encode_links(RowSet& rows, std::size_t threads, Monitor* monitor) const;
   void publish(Moment now, std::size_t first, std::size_t n);
   static std::uint32_t next_version(const Moment& now);
   // What a search works on: a moment, and the allowed slots as they were then.
@@ -116,6 +119,10 @@ class VectorIndex {
 
   void search_one(const std::byte* query, const Snapshot& snapshot, const SearchOptions& options,
                   IndexSearchScratch& scratch) const;
+  bool walks_links(const Snapshot& snapshot, const SearchOptions& options) const;
+  void start_walk(const std::byte* query, const Snapshot& snapshot, const SearchOptions& options,
+                  IndexSearchScratch& scratch) const;
+  void search_by_links(Queries queries, const Snapshot& snapshot, const SearchOptions& options, Results out) const;
   void search_again(const std::byte* query, const SearchOptions& options, Results out) const;
   void search_exact(Queries queries, const Snapshot& snapshot, const SearchOptions& options, Results out) const;
   void walk(const Snapshot& snapshot, const Scorer& scorer, const SearchOptions& options, std::size_t wanted,

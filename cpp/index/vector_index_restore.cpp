@@ -15,6 +15,7 @@ void VectorIndex::restore(const Parts& parts) {
   if (rows->fine) rows->fine->arena.borrow(parts.fine, n);
   rows->ids.borrow(reinterpret_cast<const std::byte*>(parts.ids), n);
   if (rows->graph) rows->graph->borrow(parts.graph);
+  if (rows->links) rows->links->borrow(parts.links, n);
   rows->died.grow(n);
   std::int64_t next = 0;
   rows->map.reserve(n, parts.ids);

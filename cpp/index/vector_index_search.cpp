@@ -1,5 +1,6 @@
 // Searches: walk or scan on the codes, reorder on the finer ones, and the one way out to ids and distances.
 #include <algorithm>
+#include <array>
 #include <limits>
 
 #include "core/error.hpp"
@@ -13,6 +14,7 @@ namespace {
 
 constexpr std::size_t kQueryGrain = 8;
 constexpr int kTries = 4;
+constexpr std::size_t kWalksAtOnce = 2;  // by neighbour codes; more gain nothing (measured: 2, 4, 8)
 
 // Candidates that are worth a look on finer codes: codes misplace the last few of k.
 std::size_t rerank_count(std::size_t k, bool fine) { return fine ? std::max(2 * k, k + 16) : k; }
@@ -142,6 +144,71 @@ void VectorIndex::search_one(const std::byte* query, const Snapshot& snapshot, c
   rerank(rows, scratch);
 }
 
+// Removed rows are walked over; where most are, or some rows alone are allowed, the filtered walk looks farther.
+bool VectorIndex::walks_links(const Snapshot& snapshot, const SearchOptions& options) const {
+  const RowSet& rows = snapshot.rows();
+  return rows.links && !options.exact && !snapshot.allowed && snapshot.moment.live * 2 >= rows.count.load() &&
+         snapshot.moment.live > 0;
+}
+
+void VectorIndex::start_walk(const std::byte* query, const Snapshot& snapshot, const SearchOptions& options,
+                             IndexSearchScratch& scratch) const {
+  const RowSet& rows = snapshot.rows();
+  const std::size_t n = rows.count.load(), live = snapshot.moment.live;
+  const std::byte* input = as_unit(query, params_, scratch.unit);
+  rows.codes.codec->prepare(input, scratch.query);
+  rows.links->prepare(reinterpret_cast<const float*>(input), scratch.link_query);
+  const std::size_t ef = std::max(options.ef, options.k);
+  scratch.link_walk.start({rows.links.get(), rows.codes.scorer(scratch.query.query), scratch.link_query.query,
+                           snapshot.filter(), n, rows.graph->entry(), (ef * n + live - 1) / live, options.k});
+}
+
+// Takes turns between walks: while one scores, the block that the other one will need is on its way.
+void VectorIndex::search_by_links(Queries queries, const Snapshot& snapshot, const SearchOptions& options,
+                                  Results out) const {
+  struct Turn {
+    std::unique_ptr<IndexSearchScratch> scratch;
+    std::size_t query = 0;
+    bool walking = false;
+  };
+  const std::size_t row_bytes = snapshot.rows().codes.codec->input_bytes(), k = options.k;
+  const std::size_t wanted = std::min(k, snapshot.possible());
+  std::array<Turn, kWalksAtOnce> turns;
+  std::size_t begun = 0, walking = 0;
+  const auto begin = [&](Turn& turn) {
+    turn.walking = begun < queries.n;
+    if (!turn.walking) return;
+    turn.query = begun++;
+    ++walking;
+    start_walk(queries.data + turn.query * row_bytes, snapshot, options, *turn.scratch);
+  };
+  const auto end = [&](Turn& turn) {
+    --walking;
+    const std::byte* query = queries.data + turn.query * row_bytes;
+    turn.scratch->found = turn.scratch->link_walk.best().sorted();
+    if (turn.scratch->found.size() < wanted) search_one(query, snapshot, options, *turn.scratch);
+    const Results own{out.ids + turn.query * k, out.distances + turn.query * k};
+    if (!write_out(snapshot, turn.scratch->found, k, own)) search_again(query, options, own);
+  };
+  for (Turn& turn : turns) {
+    turn.scratch = take_scratch();
+    begin(turn);
+  }
+  while (walking > 0) {
+    for (std::size_t i = 0; i < turns.size(); ++i) {
+      Turn& turn = turns[i];
+      if (!turn.walking) continue;
+      LinkWalk& walk = turn.scratch->link_walk;
+      const Turn& other = turns[(i + 1) % turns.size()];
+      walk.step(other.walking ? other.scratch->link_walk.next() : walk.after_next());
+      if (!walk.done()) continue;
+      end(turn);
+      begin(turn);
+    }
+  }
+  for (Turn& turn : turns) give_scratch(std::move(turn.scratch));
+}
+
 // Every row against every query on the finest codes: blocks of rows outside, so that a block serves all queries from
 // cache.
 void VectorIndex::search_exact(Queries queries, const Snapshot& snapshot, const SearchOptions& options,
@@ -215,6 +282,11 @@ void VectorIndex::search(Queries queries, const SearchOptions& options, Monitor*
     if (options.exact || !rows.graph) {
       search_exact({queries.data + begin * row_bytes, end - begin}, snapshot, options,
                    {out.ids + begin * k, out.distances + begin * k});
+      return;
+    }
+    if (walks_links(snapshot, options)) {
+      search_by_links({queries.data + begin * row_bytes, end - begin}, snapshot, options,
+                      {out.ids + begin * k, out.distances + begin * k});
       return;
     }
     std::unique_ptr<IndexSearchScratch> scratch = take_scratch();

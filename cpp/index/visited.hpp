@@ -30,6 +30,11 @@ class VisitedSet {
     return true;
   }
 
+  // Whether `insert` would return false.
+  bool seen(std::uint32_t id) const {
+    return id >= limit_ || ((words_[id / kWordBits] >> (id % kWordBits)) & 1U) != 0;
+  }
+
  private:
   std::vector<std::uint64_t> words_;
   std::vector<std::uint32_t> touched_;

@@ -159,5 +159,42 @@ inline Count add_bits(Count acc, Bits x) {
   return _mm256_add_epi64(acc, _mm256_sad_epu8(_mm256_add_epi8(low, high), _mm256_setzero_si256()));
 }
 
+// Looked-up bytes, added up as 16-bit pairs: `both` counts the low byte and 256 times the high one, `high` the high one.
+struct LookedUp {
+  __m256i both = _mm256_setzero_si256(), high = _mm256_setzero_si256();
+  void add(__m256i bytes) {
+    both = _mm256_add_epi16(both, bytes);
+    high = _mm256_add_epi16(high, _mm256_srli_epi16(bytes, 8));
+  }
+  static __m128i over_groups(__m256i x) {
+    return _mm_add_epi16(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+  }
+  static void add_words(__m128i words, std::int32_t* sums) {
+    auto* to = reinterpret_cast<__m256i*>(sums);
+    _mm256_storeu_si256(to, _mm256_add_epi32(_mm256_loadu_si256(to), _mm256_cvtepu16_epi32(words)));
+  }
+  void add_to(std::int32_t* sums) const {
+    const __m128i even = over_groups(_mm256_sub_epi16(both, _mm256_slli_epi16(high, 8))), odd = over_groups(high);
+    add_words(_mm_unpacklo_epi16(even, odd), sums);
+    add_words(_mm_unpackhi_epi16(even, odd), sums + 8);
+  }
+};
+
+// Code dimensions come in groups of four, so groups do too: there is no tail.
+inline void add_looked_up(const std::uint8_t* tables, const std::byte* signs, std::size_t groups, const std::byte* ahead,
+                          std::int32_t* sums) {
+  const __m256i nibble = _mm256_set1_epi8(15);
+  LookedUp low, high;
+  for (std::size_t i = 0; i < groups * 16; i += 32) {
+    if (i % 64 == 0) prefetch(ahead + i);
+    const __m256i table = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(tables + i));
+    const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(signs + i));
+    low.add(_mm256_shuffle_epi8(table, _mm256_and_si256(codes, nibble)));
+    high.add(_mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(codes, 4), nibble)));
+  }
+  low.add_to(sums);
+  high.add_to(sums + 16);
+}
+
 }  // namespace
 }  // namespace semblance::kernels

@@ -164,5 +164,39 @@ inline Count add_bits(Count acc, Bits x) {
   return _mm512_add_epi64(acc, _mm512_sad_epu8(_mm512_add_epi8(low, high), _mm512_setzero_si512()));
 }
 
+// Looked-up bytes, added up as 16-bit pairs: `both` counts the low byte and 256 times the high one, `high` the high one.
+struct LookedUp {
+  __m512i both = _mm512_setzero_si512(), high = _mm512_setzero_si512();
+  void add(__m512i bytes) {
+    both = _mm512_add_epi16(both, bytes);
+    high = _mm512_add_epi16(high, _mm512_srli_epi16(bytes, 8));
+  }
+  static __m128i over_groups(__m512i x) {
+    const __m256i half = _mm256_add_epi16(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
+    return _mm_add_epi16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+  }
+  void add_to(std::int32_t* sums) const {
+    const __m128i even = over_groups(_mm512_sub_epi16(both, _mm512_slli_epi16(high, 8))), odd = over_groups(high);
+    const __m256i all = _mm256_set_m128i(_mm_unpackhi_epi16(even, odd), _mm_unpacklo_epi16(even, odd));
+    _mm512_storeu_si512(sums, _mm512_add_epi32(_mm512_loadu_si512(sums), _mm512_cvtepu16_epi32(all)));
+  }
+};
+
+inline void add_looked_up(const std::uint8_t* tables, const std::byte* signs, std::size_t groups, const std::byte* ahead,
+                          std::int32_t* sums) {
+  const __m512i nibble = _mm512_set1_epi8(15);
+  LookedUp low, high;
+  const std::size_t bytes = groups * 16;
+  for (std::size_t i = 0; i < bytes; i += 64) {
+    prefetch(ahead + i);
+    const __mmask64 here = bytes - i < 64 ? first64(bytes - i) : ~__mmask64{0};
+    const __m512i table = _mm512_maskz_loadu_epi8(here, tables + i), codes = _mm512_maskz_loadu_epi8(here, signs + i);
+    low.add(_mm512_shuffle_epi8(table, _mm512_and_si512(codes, nibble)));
+    high.add(_mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(codes, 4), nibble)));
+  }
+  low.add_to(sums);
+  high.add_to(sums + 16);
+}
+
 }  // namespace
 }  // namespace semblance::kernels

@@ -137,5 +137,36 @@ inline void sum4(Count a, Count b, Count c, Count d, std::int32_t* out) {
   vst1q_s32(out, vreinterpretq_s32_u32(vpaddq_u32(vpaddq_u32(a, b), vpaddq_u32(c, d))));
 }
 
+// Looked-up bytes as 16-bit sums, in the order of the neighbours.
+struct LookedUp {
+  uint16x8_t first = vdupq_n_u16(0), second = vdupq_n_u16(0);
+  void add(uint8x16_t bytes) {
+    first = vaddw_u8(first, vget_low_u8(bytes));
+    second = vaddw_high_u8(second, bytes);
+  }
+  static void add_words(uint16x4_t words, std::int32_t* sums) {
+    vst1q_s32(sums, vaddq_s32(vld1q_s32(sums), vreinterpretq_s32_u32(vmovl_u16(words))));
+  }
+  void add_to(std::int32_t* sums) const {
+    add_words(vget_low_u16(first), sums);
+    add_words(vget_high_u16(first), sums + 4);
+    add_words(vget_low_u16(second), sums + 8);
+    add_words(vget_high_u16(second), sums + 12);
+  }
+};
+
+inline void add_looked_up(const std::uint8_t* tables, const std::byte* signs, std::size_t groups, const std::byte* ahead,
+                          std::int32_t* sums) {
+  LookedUp low, high;
+  for (std::size_t i = 0; i < groups * 16; i += 16) {
+    if (i % 64 == 0) prefetch(ahead + i);
+    const uint8x16_t table = vld1q_u8(tables + i), codes = vld1q_u8(reinterpret_cast<const std::uint8_t*>(signs + i));
+    low.add(vqtbl1q_u8(table, vandq_u8(codes, vdupq_n_u8(15))));
+    high.add(vqtbl1q_u8(table, vshrq_n_u8(codes, 4)));
+  }
+  low.add_to(sums);
+  high.add_to(sums + 16);
+}
+
 }  // namespace
 }  // namespace semblance::kernels

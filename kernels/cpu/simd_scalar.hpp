@@ -192,5 +192,18 @@ inline void sum4(Count a, Count b, Count c, Count d, std::int32_t* out) {
   out[3] = sum(d);
 }
 
+// Adds to sums[32] the entries that the codes of up to kLinkFlush groups look up (link_kernels.hpp).
+
+inline void add_looked_up(const std::uint8_t* tables, const std::byte* signs, std::size_t groups, const std::byte* ahead,
+                          std::int32_t* sums) {
+  for (std::size_t group = 0; group < groups; ++group, tables += 16, signs += 16, ahead += 16) {
+    if (group % 4 == 0) prefetch(ahead);
+    for (std::size_t i = 0; i < 16; ++i) {
+      sums[i] += tables[static_cast<std::uint8_t>(signs[i]) & 15U];
+      sums[i + 16] += tables[static_cast<std::uint8_t>(signs[i]) >> 4U];
+    }
+  }
+}
+
 }  // namespace
 }  // namespace semblance::kernels

@@ -54,6 +54,8 @@ def resolve(metric: str, kind: str, codes: str, rerank: str | None) -> tuple[str
     ('b1', None)
     """
     names = ("b1",) if metric in BINARY_METRICS else _DENSE
+    if codes == "b1" and metric not in BINARY_METRICS and kind == "hnsw":
+        return _resolve_links(metric, rerank)
     if not isinstance(codes, str) or (codes != "auto" and codes not in names):
         raise ArgumentError(f"codes: expected 'auto' or one of {names} for metric '{metric}', got {codes!r}")
     if rerank is not None and (not isinstance(rerank, str) or (rerank != "auto" and rerank not in names)):
@@ -63,3 +65,12 @@ def resolve(metric: str, kind: str, codes: str, rerank: str | None) -> tuple[str
     if rerank == "auto":
         rerank = None if codes != "i8" else "f16" if metric == "cosine" else "f32"
     return codes, None if rerank == codes else rerank
+
+
+def _resolve_links(metric: str, rerank: str | None) -> tuple[str, str]:
+    """Neighbour codes always come with a finer copy of each row, which gives the results their scores."""
+    if rerank == "auto":
+        return "b1", "f16" if metric == "cosine" else "f32"
+    if rerank not in _DENSE:
+        raise ArgumentError(f"rerank: expected 'auto' or one of {_DENSE} beside codes 'b1', got {rerank!r}")
+    return "b1", rerank

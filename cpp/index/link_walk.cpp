@@ -1,0 +1,66 @@
+#include "index/link_walk.hpp"
+
+namespace semblance {
+
+using kernels::kLinkLanes;
+
+void LinkWalk::start(const Task& task) {
+  task_ = task;
+  pool_.reset(task.ef);
+  visited_.reset(task.nodes);
+  best_.reset(task.k);
+  pool_.offer(0.0F, task.entry);
+  choose_next();
+}
+
+// A node may be in line twice, estimated from two of its neighbours: the better estimate counts.
+void LinkWalk::choose_next() {
+  Neighbour candidate{};
+  while (pool_.pop(candidate)) {
+    if (!visited_.insert(candidate.id)) continue;
+    next_ = candidate.id;
+    task_.own.prefetch(next_);
+    task_.links->prefetch(next_);
+    return;
+  }
+  next_ = kNoSlot;
+}
+
+std::uint32_t LinkWalk::after_next() const {
+  std::uint32_t id = next_;
+  pool_.peek(id);
+  return id;
+}
+
+void LinkWalk::step(std::uint32_t ahead) {
+  const std::uint32_t node = next_;
+  const LinkCodes& links = *task_.links;
+  const float own = task_.own(node);
+  if (task_.filter.test(node)) best_.offer({own, node});
+  alignas(64) float estimates[kLinkLanes];
+  for (std::size_t lane = 0; lane < links.lanes(); ++lane) {
+    links.score(task_.query, node, lane, own, ahead, estimates);
+    line_up(node, lane, estimates);
+  }
+  choose_next();
+}
+
+void LinkWalk::line_up(std::uint32_t node, std::size_t lane, const float* estimates) {
+  const float worst = pool_.worst();
+  std::uint8_t close[kLinkLanes];
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < kLinkLanes; ++i) {  // no branch: which ones are close enough cannot be foretold
+    close[count] = static_cast<std::uint8_t>(i);
+    count += estimates[i] < worst;
+  }
+  Neighbour fresh[kLinkLanes];
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint32_t id = task_.links->id(node, lane * kLinkLanes + close[i]);
+    fresh[kept] = {estimates[close[i]], id};
+    kept += !visited_.seen(id);
+  }
+  pool_.merge(fresh, kept);
+}
+
+}  // namespace semblance

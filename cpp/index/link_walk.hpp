@@ -1,0 +1,52 @@
+// Best-first search by neighbour codes: a node is scored on its own row when it is visited, its neighbours are put in
+// line by estimates.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/limits.hpp"
+#include "index/candidates.hpp"
+#include "index/filter.hpp"
+#include "index/link_codes.hpp"
+#include "index/scorer.hpp"
+#include "index/visited.hpp"
+
+namespace semblance {
+
+// One walk over one query, a node at a time, so that a thread can take turns between walks: while one computes, the
+// memory that the other will need is on its way.
+class LinkWalk {
+ public:
+  struct Task {
+    const LinkCodes* links;
+    Scorer own;
+    kernels::LinkQuery query;
+    Filter filter;
+    std::size_t nodes;  // that may be walked
+    std::uint32_t entry;
+    std::size_t ef, k;
+  };
+  void start(const Task& task);
+  bool done() const { return next_ == kNoSlot; }
+  std::uint32_t next() const { return next_; }
+  // The node that will probably be visited after the next one.
+  std::uint32_t after_next() const;
+
+  // Visits the next node; meanwhile asks for the block of `ahead`.
+  void step(std::uint32_t ahead);
+  // The closest k of the visited nodes that pass the filter.
+  TopK& best() { return best_; }
+
+ private:
+  void line_up(std::uint32_t node, std::size_t lane, const float* estimates);
+  void choose_next();
+
+  Task task_{};
+  CandidatePool pool_;
+  VisitedSet visited_;
+  TopK best_;
+  std::uint32_t next_ = kNoSlot;
+};
+
+}  // namespace semblance

@@ -1,0 +1,57 @@
+// Kernels of neighbour codes: estimated scores of all neighbours of a node at once, from one bit a dimension each.
+//
+// A code is the signs of the rotated difference between a neighbour and its node (RaBitQ: Gao and Long, SIGMOD 2024).
+// Codes of 32 neighbours lie in the order that shuffles look them up in (FastScan: Andre et al., VLDB 2015, as in
+// SymphonyQG: Gou et al., SIGMOD 2025): 16 bytes a group of four dimensions, byte j holding the four signs of neighbour
+// j in its low half and of neighbour j + 16 in its high half, the group's first dimension lowest.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace semblance::kernels {
+
+inline constexpr std::size_t kLinkLanes = 32;       // neighbours that are scored together
+inline constexpr std::size_t kLinkGroup = 4;        // dimensions that share a look-up
+inline constexpr std::size_t kLinkPadding = 16;     // code dimensions are a multiple of it, groups of four
+inline constexpr std::size_t kLinkGroupBytes = 16;  // of codes and of the query's look-up table
+inline constexpr std::size_t kLinkFlush = 256;      // groups after which 16-bit sums are full: 256 * 255 < 2^16
+
+// A query as look-up tables: for any signs s, <s, rotated query> is about step * (2 * (sum of entries) - base).
+struct LinkQuery {
+  const std::uint8_t* tables;  // (groups, 16)
+  std::size_t groups;
+  float step;
+  std::int32_t base;
+};
+
+// The codes of kLinkLanes neighbours: score = (own + add[i]) + factor[i] * <s_i, rotated query>.
+struct LinkBlock {
+  const float* add;
+  const float* factor;
+  const std::byte* signs;  // (groups, 16)
+};
+
+// Writes kLinkLanes scores. `own` is the node's score. Meanwhile asks for the signs at `ahead`, as many bytes.
+// The same bits in every table.
+using ScoreLinks = void (*)(const LinkQuery&, const LinkBlock&, float own, const std::byte* ahead, float* out);
+
+// A rotation of x[dim]: rounds of random signs and Hadamard transforms of `window` values, at the front and at the back
+// in turn. `signs` is (rounds, dim) of 1 and -1; dim is a multiple of kLinkPadding, window a power of two of at least
+// dim / 2; `room` holds dim values. The same bits in every table.
+struct Rotation {
+  const float* signs;
+  std::size_t dim, window, rounds;
+};
+using Rotate = void (*)(const Rotation&, float* x, float* room);
+
+// Rounds a rotated query to integers and writes its tables; returns step and base.
+using TabulateQuery = LinkQuery (*)(const float* rotated, std::size_t dim, std::uint8_t* tables);
+
+struct LinkKernels {
+  ScoreLinks score;
+  Rotate rotate;
+  TabulateQuery tabulate;
+};
+
+}  // namespace semblance::kernels
