@@ -120,10 +120,10 @@ py::dict stats(const BoundIndex& self) {
   const std::shared_ptr<const RowSet> rows = now.rows;
   const std::size_t n = rows->count.load();
   py::dict out, bytes;
-  bytes["codes"] = n * rows->codes.arena.row_bytes();
-  bytes["rerank"] = rows->fine ? n * rows->fine->arena.row_bytes() : 0;
+  const std::size_t row_bytes = n * rows->codes.arena.row_bytes();
+  bytes["codes"] = rows->links ? n * rows->links->row_bytes() : row_bytes;
+  bytes["rerank"] = rows->links ? row_bytes : rows->fine ? n * rows->fine->arena.row_bytes() : 0;
   bytes["graph"] = rows->graph ? rows->graph->bytes() : 0;
-  bytes["links"] = rows->links ? n * rows->links->row_bytes() : 0;
   bytes["ids"] = n * sizeof(std::int64_t) + rows->map.bytes() + n * sizeof(std::uint32_t);
   out["rows"] = n;
   out["live"] = now.live;
@@ -154,10 +154,10 @@ struct Frozen {
                      {n, static_cast<py::ssize_t>(codes.arena.row_bytes())}, rows);
     };
     py::dict out;
-    out["codes"] = bytes(rows->codes);
+    out[rows->links ? "rerank" : "codes"] = bytes(rows->codes);
     if (rows->fine) out["rerank"] = bytes(*rows->fine);
     if (rows->links)
-      out["links"] = view_of(reinterpret_cast<const std::uint8_t*>(rows->links->data()),
+      out["codes"] = view_of(reinterpret_cast<const std::uint8_t*>(rows->links->data()),
                              {n, static_cast<py::ssize_t>(rows->links->row_bytes())}, rows);
     out["ids"] = view_of(rows->ids.as<std::int64_t>(), {n}, rows);
     std::vector<std::uint64_t> live(words_for(static_cast<std::size_t>(n)));
@@ -216,11 +216,11 @@ void restore(BoundIndex& self, const py::dict& tensors) {
   const auto codes = [&](const char* name, const CodeRows& part) {
     return reinterpret_cast<const std::byte*>(tensor<std::uint8_t>(tensors, name, {parts.n, part.arena.row_bytes()}));
   };
-  parts.codes = codes("codes", rows->codes);
+  parts.codes = codes(rows->links ? "rerank" : "codes", rows->codes);
   if (rows->fine) parts.fine = codes("rerank", *rows->fine);
   if (rows->links)
-    parts.links = reinterpret_cast<const std::byte*>(
-        tensor<std::uint8_t>(tensors, "links", {parts.n, rows->links->row_bytes()}));
+    parts.links =
+        reinterpret_cast<const std::byte*>(tensor<std::uint8_t>(tensors, "codes", {parts.n, rows->links->row_bytes()}));
   parts.ids = tensor<std::int64_t>(tensors, "ids", {parts.n});
   parts.live = tensor<std::uint64_t>(tensors, "live", {words_for(parts.n)});
   if (rows->graph) {

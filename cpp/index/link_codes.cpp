@@ -66,7 +66,7 @@ void LinkCodes::borrow(const std::byte* blocks, std::size_t nodes) {
     const auto* ids = reinterpret_cast<const std::uint32_t*>(blocks + node * row_bytes());
     for (std::size_t i = 0; i < capacity_; ++i)
       if (ids[i] >= nodes && ids[i] != kNoSlot)
-        throw FormatError(expected("links", "neighbours that exist", std::to_string(ids[i])));
+        throw FormatError(expected("codes", "neighbours that exist", std::to_string(ids[i])));
   }
   arena_.borrow(blocks, nodes);
   nodes_ = nodes;

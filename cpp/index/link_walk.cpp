@@ -1,5 +1,8 @@
 #include "index/link_walk.hpp"
 
+#include <algorithm>
+#include <limits>
+
 namespace semblance {
 
 using kernels::kLinkLanes;
@@ -61,6 +64,38 @@ void LinkWalk::line_up(std::uint32_t node, std::size_t lane, const float* estima
     kept += !visited_.seen(id);
   }
   pool_.merge(fresh, kept);
+}
+
+bool search_filtered_links(const LinkWalk::Task& task, std::size_t budget, WalkScratch& scratch) {
+  const auto farther = [](const Neighbour& a, const Neighbour& b) { return b < a; };
+  std::vector<Neighbour>& frontier = scratch.frontier;
+  TopK& best = scratch.best;
+  best.reset(task.ef);
+  frontier.assign(1, {-std::numeric_limits<float>::infinity(), task.entry});
+  alignas(64) float estimates[kLinkLanes];
+  for (std::size_t visits = 0; !frontier.empty() && frontier.front().distance <= best.worst();) {
+    const std::uint32_t node = frontier.front().id;
+    std::pop_heap(frontier.begin(), frontier.end(), farther);
+    frontier.pop_back();
+    const std::uint32_t ahead = frontier.empty() ? node : frontier.front().id;
+    if (!scratch.visited.insert(node)) continue;
+    if (++visits > budget) return false;
+    const float own = task.own(node);
+    if (task.filter.test(node)) best.offer({own, node});
+    for (std::size_t lane = 0; lane < task.links->lanes(); ++lane) {
+      task.links->score(task.query, node, lane, own, ahead, estimates);
+      const float worst = best.worst();
+      for (std::size_t i = 0; i < kLinkLanes; ++i) {
+        if (!(estimates[i] < worst)) continue;
+        const std::uint32_t id = task.links->id(node, lane * kLinkLanes + i);
+        if (scratch.visited.seen(id)) continue;
+        frontier.push_back({estimates[i], id});
+        std::push_heap(frontier.begin(), frontier.end(), farther);
+      }
+    }
+    if (!frontier.empty()) task.own.prefetch(frontier.front().id);
+  }
+  return true;
 }
 
 }  // namespace semblance

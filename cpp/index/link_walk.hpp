@@ -8,6 +8,7 @@
 #include "core/limits.hpp"
 #include "index/candidates.hpp"
 #include "index/filter.hpp"
+#include "index/hnsw.hpp"
 #include "index/link_codes.hpp"
 #include "index/scorer.hpp"
 #include "index/visited.hpp"
@@ -48,5 +49,9 @@ class LinkWalk {
   TopK best_;
   std::uint32_t next_ = kNoSlot;
 };
+
+// Best-first search that keeps only nodes that pass the filter, walking through the others; the closest `task.ef` of
+// those it visits are left in `scratch.best`. Returns false once it has visited more than `budget` nodes.
+bool search_filtered_links(const LinkWalk::Task& task, std::size_t budget, WalkScratch& scratch);
 
 }  // namespace semblance

@@ -112,7 +112,8 @@ void VectorIndex::link(RowSet& rows, std::size_t first, std::size_t last, std::s
     draft = draft_codes(rows, last, threads, &before);
   CodeScorers scorers(draft ? *draft : rows.codes, resolve_threads(threads));
   // Inner products are no distances that a factor could stretch: they are compared as they are.
-  const float alpha = params_.metric == Metric::ip ? 1.0F : kAlpha;
+  // Walks by neighbour codes do better with fewer, more different links (measured: recall at equal ef).
+  const float alpha = params_.metric == Metric::ip || rows.links ? 1.0F : kAlpha;
   const float least = params_.metric == Metric::ip       ? -std::numeric_limits<float>::infinity()
                       : params_.metric == Metric::cosine ? -1.0F
                                                          : 0.0F;

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t kQueryGrain = 8;
 constexpr int kTries = 4;
+constexpr double kVisitCost = 4.0;
 constexpr std::size_t kWalksAtOnce = 2;  // by neighbour codes; more gain nothing (measured: 2, 4, 8)
 
 // Candidates that are worth a look on finer codes: codes misplace the last few of k.
@@ -100,10 +101,14 @@ void VectorIndex::walk(const Snapshot& snapshot, const Scorer& scorer, const Sea
     own.begin(n, std::max(graph.degree(0), graph.degree(1)));
   }
   // A walk visits about ef / selectivity nodes and scores half their neighbours; a scan scores the rows that pass.
+  // By neighbour codes a visit costs about as much as kVisitCost rows.
   const double visits = static_cast<double>(ef) * static_cast<double>(n) / static_cast<double>(possible);
-  if (0.5 * visits * static_cast<double>(graph.degree(0)) < static_cast<double>(possible)) {
-    const Neighbour start = descend(graph, scorer, 0, own);
-    if (search_filtered(graph, scorer, start, {filter, ef, possible}, own)) {
+  const double cost = rows.links ? kVisitCost : 0.5 * static_cast<double>(graph.degree(0));
+  if (cost * visits < static_cast<double>(possible)) {
+    if (rows.links ? search_filtered_links(
+                         {rows.links.get(), scorer, scratch.link_query.query, filter, n, graph.entry(), ef, options.k},
+                         static_cast<std::size_t>(static_cast<double>(possible) / kVisitCost), own)
+                   : search_filtered(graph, scorer, descend(graph, scorer, 0, own), {filter, ef, possible}, own)) {
       scratch.found = own.best.sorted();
       if (scratch.found.size() > wanted) scratch.found.resize(wanted);
       if (scratch.found.size() >= needed) return;
@@ -139,6 +144,7 @@ void VectorIndex::search_one(const std::byte* query, const Snapshot& snapshot, c
   }
   rows.codes.codec->prepare(input, scratch.query);
   if (rows.fine) rows.fine->codec->prepare(input, scratch.fine_query);
+  if (rows.links) rows.links->prepare(reinterpret_cast<const float*>(input), scratch.link_query);
   const std::size_t wanted = rerank_count(options.k, rows.fine != nullptr);
   walk(snapshot, rows.codes.scorer(scratch.query.query), options, wanted, scratch);
   rerank(rows, scratch);

@@ -9,6 +9,11 @@ name      bytes a row of ``d`` values     what it keeps
 ``i8``    d + 8, rounded up to 16         a step of 1/127 of the row's largest value
 ``b1``    d / 8                           packed bits (metrics hamming and jaccard)
 ========  ==============================  ==========================================
+
+For float vectors in a graph, ``codes="b1"`` means neighbour codes: beside each row lie the ids of its neighbours and one
+bit a dimension of where each of them is, so that one block of memory tells a walk how far all of them are. Rows themselves
+are kept as `rerank` says. Bytes a row: those of `rerank` and ``max_degree * (d / 8 + 12)``, with max_degree rounded up to
+32 and d to 16. Sources: RaBitQ (Gao and Long, SIGMOD 2024), SymphonyQG (Gou et al., SIGMOD 2025).
 """
 
 from __future__ import annotations
@@ -21,10 +26,11 @@ METRICS = ("cosine", "ip", "l2", "hamming", "jaccard")
 BINARY_METRICS = frozenset({"hamming", "jaccard"})
 
 _DENSE = ("f32", "f16", "bf16", "i8")
+_LINKS_FROM = 64  # dimensions: with fewer, one bit each tells too little
 
 
-def resolve(metric: str, kind: str, codes: str, rerank: str | None) -> tuple[str, str | None]:
-    """Settle ``"auto"``: the codes that a walk reads and the finer copy that reorders its results.
+def resolve(metric: str, kind: str, codes: str, rerank: str | None, d: int) -> tuple[str, str | None]:
+    """Settle ``"auto"``: the codes that a walk reads and the finer copy that gives results their order.
 
     Parameters
     ----------
@@ -33,13 +39,16 @@ def resolve(metric: str, kind: str, codes: str, rerank: str | None) -> tuple[str
     kind : str
         ``"hnsw"`` or ``"flat"``. A flat index is asked for exact answers, so it keeps float32.
     codes, rerank : str or None
-        As given to `Index`; ``None`` only for `rerank`, and means no reordering.
+        As given to `Index`; ``None`` only for `rerank`, and means no finer copy.
+    d : int
+        Dimensions.
 
     Returns
     -------
     (str, str or None)
-        Integer codes with a finer copy for graphs over floats: float16 holds a unit vector to about 2e-4, other vectors
-        may exceed its range and keep float32.
+        For graphs over floats neighbour codes, or integer codes where vectors are short or compared by inner product,
+        with a finer copy: float16 holds a unit vector to about 2e-4, other vectors may exceed its range and keep
+        float32.
 
     Raises
     ------
@@ -48,29 +57,28 @@ def resolve(metric: str, kind: str, codes: str, rerank: str | None) -> tuple[str
 
     Examples
     --------
-    >>> resolve("cosine", "hnsw", "auto", "auto")
-    ('i8', 'f16')
-    >>> resolve("hamming", "hnsw", "auto", "auto")
+    >>> resolve("cosine", "hnsw", "auto", "auto", 384)
+    ('b1', 'f16')
+    >>> resolve("hamming", "hnsw", "auto", "auto", 384)
     ('b1', None)
     """
-    names = ("b1",) if metric in BINARY_METRICS else _DENSE
-    if codes == "b1" and metric not in BINARY_METRICS and kind == "hnsw":
-        return _resolve_links(metric, rerank)
+    binary = metric in BINARY_METRICS
+    by_links = kind == "hnsw" and not binary
+    names = ("b1",) if binary else (*_DENSE, "b1") if by_links else _DENSE
     if not isinstance(codes, str) or (codes != "auto" and codes not in names):
-        raise ArgumentError(f"codes: expected 'auto' or one of {names} for metric '{metric}', got {codes!r}")
-    if rerank is not None and (not isinstance(rerank, str) or (rerank != "auto" and rerank not in names)):
-        raise ArgumentError(f"rerank: expected None, 'auto' or one of {names} for metric '{metric}', got {rerank!r}")
+        raise ArgumentError(f"codes: expected 'auto' or one of {names} for {_place(metric, kind)}, got {codes!r}")
+    copies = ("b1",) if binary else _DENSE
+    if rerank is not None and (not isinstance(rerank, str) or (rerank != "auto" and rerank not in copies)):
+        raise ArgumentError(f"rerank: expected None, 'auto' or one of {copies} for metric '{metric}', got {rerank!r}")
     if codes == "auto":
-        codes = "b1" if metric in BINARY_METRICS else "i8" if kind == "hnsw" else "f32"
+        wide = metric in ("cosine", "l2") and d >= _LINKS_FROM and rerank is not None
+        codes = "b1" if binary or (by_links and wide) else "i8" if kind == "hnsw" else "f32"
+    if by_links and codes == "b1" and rerank is None:
+        raise ArgumentError(f"rerank: expected 'auto' or one of {copies} beside codes 'b1', got None")
     if rerank == "auto":
-        rerank = None if codes != "i8" else "f16" if metric == "cosine" else "f32"
+        rerank = None if binary or codes not in ("i8", "b1") else "f16" if metric == "cosine" else "f32"
     return codes, None if rerank == codes else rerank
 
 
-def _resolve_links(metric: str, rerank: str | None) -> tuple[str, str]:
-    """Neighbour codes always come with a finer copy of each row, which gives the results their scores."""
-    if rerank == "auto":
-        return "b1", "f16" if metric == "cosine" else "f32"
-    if rerank not in _DENSE:
-        raise ArgumentError(f"rerank: expected 'auto' or one of {_DENSE} beside codes 'b1', got {rerank!r}")
-    return "b1", rerank
+def _place(metric: str, kind: str) -> str:
+    return f"metric '{metric}' and kind '{kind}'"

@@ -102,7 +102,7 @@ class Index(Searchable):
         max_degree = count(max_degree, "max_degree", 8, _native.MAX_DEGREE)
         ef_construction = count(ef_construction, "ef_construction", max_degree, MAX_EF)
         seed = count(seed, "seed", 0, 2**63 - 1)
-        codes, rerank = codecs.resolve(metric, kind, codes, rerank)
+        codes, rerank = codecs.resolve(metric, kind, codes, rerank, d)
         self._params = {
             "d": str(d), "metric": metric, "kind": kind, "codes": codes, "rerank": rerank or "",
             "max_degree": str(max_degree), "ef_construction": str(ef_construction), "seed": str(seed),

@@ -12,9 +12,9 @@ N, D, Q, K = 1200, 48, 60, 10
 COMBINATIONS = [
     (metric, codes, rerank)
     for metric in FLOAT_METRICS
-    for codes in ("f32", "f16", "bf16", "i8")
+    for codes in ("f32", "f16", "bf16", "i8", "b1")
     for rerank in (None, "f32", "f16", "bf16", "i8")
-    if codes != rerank
+    if codes != rerank and (codes, rerank) != ("b1", None)
 ] + [(metric, "b1", None) for metric in BIT_METRICS]
 # Without a finer copy the codes' own precision decides which of two near rows is first.
 FLOORS = {"f32": 0.99, "f16": 0.98, "bf16": 0.93, "i8": 0.93, "b1": 0.99}

@@ -33,6 +33,13 @@ IndexParams params_of(Metric metric, bool has_graph, const char* codes, const ch
   return params;
 }
 
+// An index that walks by neighbour codes and keeps rows as they are.
+IndexParams links_params() {
+  IndexParams params = params_of(Metric::l2, true, "f32", "");
+  params.link_codes = true;
+  return params;
+}
+
 std::vector<float> vectors(std::size_t n, std::uint64_t seed) {
   std::vector<float> out(n * kDim);
   for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(uniform(seed, i)) - 0.5F;
@@ -152,8 +159,8 @@ struct StopAfter : Monitor {
   int left;
 };
 
-void stops_unchanged(int polls) {
-  VectorIndex index(params_of(Metric::l2, true, "i8", "f32"));
+void stops_unchanged(const IndexParams& params, int polls) {
+  VectorIndex index(params);
   const std::vector<float> rows = vectors(100, 1), many = vectors(60000, 2);
   add(index, rows, range(0, 100));
   StopAfter monitor(polls);
@@ -182,7 +189,7 @@ void equal_at_any_thread_count() {
 
 // Ids 0-199 stay, 200-399 are replaced, 400-599 come and go; one id at a time is removed for good.
 struct Together {
-  explicit Together(bool has_graph) : index(params_of(Metric::l2, has_graph, "i8", "f32")), rows(vectors(1200, 5)) {
+  explicit Together(const IndexParams& params) : index(params), rows(vectors(1200, 5)) {
     add(index, rows, range(0, 1200));
     for (std::atomic<bool>& g : gone) g.store(false);
   }
@@ -250,8 +257,8 @@ struct Together {
   std::atomic<int> looks{0}, misses{0};
 };
 
-void searches_beside_writers(bool has_graph, std::size_t turns) {
-  Together all(has_graph);
+void searches_beside_writers(const IndexParams& params, std::size_t turns) {
+  Together all(params);
   std::vector<std::thread> threads;
   for (std::uint64_t seed = 0; seed < 3; ++seed) threads.emplace_back([&all, seed] { all.look(seed); });
   threads.emplace_back([&all] { all.tidy(); });
@@ -290,8 +297,12 @@ int main() {
   pads_where_rows_are_few();
   refuses_ids();
   equal_at_any_thread_count();
-  searches_beside_writers(true, 40);
-  searches_beside_writers(false, 40);
+  searches_beside_writers(params_of(Metric::l2, true, "i8", "f32"), 40);
+  searches_beside_writers(params_of(Metric::l2, false, "i8", "f32"), 40);
+  searches_beside_writers(links_params(), 40);
   one_filter_in_two_indexes();
-  for (const int polls : {0, 1, 3}) stops_unchanged(polls);
+  for (const int polls : {0, 1, 3}) {
+    stops_unchanged(params_of(Metric::l2, true, "i8", "f32"), polls);
+    stops_unchanged(links_params(), polls);
+  }
 }

@@ -1,0 +1,180 @@
+// Neighbour codes: the kernels of every table against plain sums, and the estimates against true scores.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "core/limits.hpp"
+#include "index/link_codes.hpp"
+#include "kernel_tables.hpp"
+
+using namespace semblance;
+using namespace semblance::kernels;
+
+namespace {
+
+std::mt19937& random_engine() {
+  static std::mt19937 engine(11);
+  return engine;
+}
+float normal() { return std::normal_distribution<float>()(random_engine()); }
+
+AlignedVector<float> normals(std::size_t n) {
+  AlignedVector<float> x(n);
+  std::generate(x.begin(), x.end(), normal);
+  return x;
+}
+
+bool same_bits(const float* a, const float* b, std::size_t n) { return std::memcmp(a, b, n * sizeof(float)) == 0; }
+
+constexpr std::size_t kDims[] = {16, 32, 48, 64, 80, 96, 112, 128, 384, 784, 1008, 1024, 1040, 2064, 4096};
+
+// <signs, query> in double precision from the definition of the layout, and by every table, which agree bit for bit.
+void test_scores() {
+  for (const std::size_t dim : kDims) {
+    const AlignedVector<float> query = normals(dim), add = normals(kLinkLanes), factor = normals(kLinkLanes);
+    const std::size_t groups = dim / kLinkGroup;
+    std::vector<std::byte> signs(groups * kLinkGroupBytes);
+    for (std::byte& b : signs) b = static_cast<std::byte>(random_engine()() & 255U);
+    std::vector<float> first;
+    for (const KernelTable* table : test::all_tables()) {
+      AlignedVector<std::uint8_t> luts(groups * kLinkGroupBytes);
+      const kernels::LinkQuery prepared = table->links.tabulate(query.data(), dim, luts.data());
+      CHECK(prepared.groups == groups);
+      std::vector<float> scores(kLinkLanes);
+      table->links.score(prepared, {add.data(), factor.data(), signs.data()}, 0.5F, signs.data(), scores.data());
+      double size = 0.0;
+      for (const float q : query) size += std::abs(q);
+      for (std::size_t i = 0; i < kLinkLanes; ++i) {
+        double product = 0.0;
+        for (std::size_t j = 0; j < dim; ++j) {
+          const auto byte = static_cast<unsigned>(signs[j / kLinkGroup * kLinkGroupBytes + i % 16]);
+          const bool set = (byte >> (j % kLinkGroup + (i < 16 ? 0 : 4))) & 1U;
+          product += set ? query[j] : -query[j];
+        }
+        const double want = 0.5 + add[i] + factor[i] * product;
+        CHECK(std::abs(scores[i] - want) <= std::abs(factor[i]) * size * 0.02 + 1e-4);
+      }
+      if (first.empty()) first = scores;
+      CHECK(same_bits(first.data(), scores.data(), kLinkLanes));
+    }
+  }
+}
+
+// Lengths and angles stay, a single peak spreads, and every table gives the same bits.
+void test_rotations() {
+  for (const std::size_t dim : {1UL, 7UL, 16UL, 25UL, 64UL, 100UL, 384UL, 784UL, 1000UL, 1025UL}) {
+    const RandomRotation rotation(dim, 3);
+    const std::size_t n = rotation.rotated_dim();
+    CHECK(n % kLinkPadding == 0 && n >= dim && n < dim + kLinkPadding);
+    AlignedVector<float> a = normals(n), b = normals(n), peak(n), room;
+    std::fill(a.begin() + static_cast<std::ptrdiff_t>(dim), a.end(), 0.0F);
+    peak[0] = 1.0F;
+    const auto dot = [n](const AlignedVector<float>& x, const AlignedVector<float>& y) {
+      double sum = 0.0;
+      for (std::size_t i = 0; i < n; ++i) sum += double{x[i]} * y[i];
+      return sum;
+    };
+    const double aa = dot(a, a), ab = dot(a, b);
+    rotation.apply(a.data(), room);
+    rotation.apply(b.data(), room);
+    rotation.apply(peak.data(), room);
+    CHECK(std::abs(dot(a, a) - aa) <= 1e-4 * (aa + 1.0));
+    CHECK(std::abs(dot(a, b) - ab) <= 1e-3 * static_cast<double>(n));
+    CHECK(std::abs(dot(peak, peak) - 1.0) <= 1e-5);
+    if (n >= 64) CHECK(*std::max_element(peak.begin(), peak.end()) < 0.7F);
+  }
+  for (const std::size_t dim : kDims) {
+    AlignedVector<float> signs(4 * dim), first;
+    for (float& s : signs) s = normal() > 0 ? 1.0F : -1.0F;
+    const AlignedVector<float> x = normals(dim);
+    std::size_t window = 1;
+    while (window * 2 <= dim) window *= 2;
+    for (const KernelTable* table : test::all_tables()) {
+      AlignedVector<float> y = x, room(dim);
+      table->links.rotate({signs.data(), dim, window, 4}, y.data(), room.data());
+      if (first.empty()) first = y;
+      CHECK(same_bits(first.data(), y.data(), dim));
+    }
+  }
+}
+
+// Estimates of all neighbours from one node: right on average, and about as close as RaBitQ's bound says.
+void test_estimates(Metric metric) {
+  constexpr std::size_t kRows = 40, kDim = 200, kDegree = 33;
+  const std::unique_ptr<Codec> codec = make_codec("f32", kDim, metric);
+  Arena rows(codec->row_bytes());
+  rows.grow(kRows);
+  AlignedVector<float> values = normals(kRows * kDim);
+  if (metric == Metric::cosine) {
+    for (std::size_t r = 0; r < kRows; ++r) {
+      double square = 0.0;
+      for (std::size_t j = 0; j < kDim; ++j) square += double{values[r * kDim + j]} * values[r * kDim + j];
+      for (std::size_t j = 0; j < kDim; ++j) values[r * kDim + j] /= static_cast<float>(std::sqrt(square));
+    }
+  }
+  codec->encode(reinterpret_cast<const std::byte*>(values.data()), kRows, rows.data());
+  LinkCodes links(kDim, metric, kDegree, 5);
+  links.grow(kRows);
+  std::vector<std::uint32_t> ids(kDegree);
+  for (std::size_t i = 0; i < kDegree; ++i) ids[i] = static_cast<std::uint32_t>(i + 2);
+  LinkCodes::EncodeScratch scratch;
+  links.encode(0, ids.data(), kDegree, *codec, rows, scratch);
+  PreparedQuery own;
+  semblance::LinkQuery query;
+  codec->prepare(rows.row(1), own);
+  links.prepare(rows.as<float>(1), query);
+  const kernels::Rows all{rows.data(), codec->row_bytes(), kDim};
+  const auto score = [&](std::uint32_t id) {
+    float out = 0.0F;
+    codec->scorer()(own.query, all, &id, 1, &out);
+    return out;
+  };
+  CHECK(links.lanes() == 2);
+  double bias = 0.0, error = 0.0, spread = 0.0;
+  for (std::size_t lane = 0; lane < links.lanes(); ++lane) {
+    float estimates[kLinkLanes];
+    links.score(query.query, 0, lane, score(0), 0, estimates);
+    for (std::size_t i = 0; i < kLinkLanes; ++i) {
+      const std::size_t at = lane * kLinkLanes + i;
+      CHECK(links.id(0, at) == (at < kDegree ? ids[at] : kNoSlot));
+      if (at >= kDegree) {
+        CHECK(estimates[i] == std::numeric_limits<float>::infinity());
+        continue;
+      }
+      const double off = estimates[i] - score(ids[at]);
+      bias += off / kDegree;
+      error += off * off / kDegree;
+      spread += double{score(ids[at])} * score(ids[at]) / kDegree;
+    }
+  }
+  const double scale = metric == Metric::l2 ? std::sqrt(spread) : metric == Metric::cosine ? 1.0 : double{kDim} / 4;
+  CHECK(std::sqrt(error) <= 0.15 * scale);
+  CHECK(std::abs(bias) <= 0.05 * scale);
+  // What a file may not hold: a block that leads out of the index.
+  std::vector<std::byte> blocks(links.data(), links.data() + kRows * links.row_bytes());
+  LinkCodes other(kDim, metric, kDegree, 5);
+  other.borrow(blocks.data(), kRows);
+  const std::uint32_t outside = kRows;
+  std::memcpy(blocks.data() + 4, &outside, sizeof outside);
+  bool refused = false;
+  try {
+    LinkCodes(kDim, metric, kDegree, 5).borrow(blocks.data(), kRows);
+  } catch (const std::exception&) {
+    refused = true;
+  }
+  CHECK(refused);
+}
+
+}  // namespace
+
+int main() {
+  test_scores();
+  test_rotations();
+  test_estimates(Metric::l2);
+  test_estimates(Metric::cosine);
+  test_estimates(Metric::ip);
+  return 0;
+}
