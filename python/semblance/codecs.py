@@ -10,10 +10,10 @@ name      bytes a row of ``d`` values     what it keeps
 ``b1``    d / 8                           packed bits (metrics hamming and jaccard)
 ========  ==============================  ==========================================
 
-For float vectors in a graph, ``codes="b1"`` means neighbour codes: beside each row lie the ids of its neighbours and one
-bit a dimension of where each of them is, so that one block of memory tells a walk how far all of them are. Rows themselves
-are kept as `rerank` says. Bytes a row: those of `rerank` and ``max_degree * (d / 8 + 12)``, with max_degree rounded up to
-32 and d to 16. Sources: RaBitQ (Gao and Long, SIGMOD 2024), SymphonyQG (Gou et al., SIGMOD 2025).
+For float vectors in a graph, ``codes="b1"`` means neighbour codes: beside each row lie the ids of its neighbours and
+one bit a dimension of where each of them is, so that one block of memory tells a walk how far all of them are. Rows
+themselves are kept as `rerank` says. Bytes a row: those of `rerank` and ``max_degree * (d / 8 + 12)``, with max_degree
+rounded up to 32 and d to 16. Sources: RaBitQ (Gao and Long, SIGMOD 2024), SymphonyQG (Gou et al., SIGMOD 2025).
 """
 
 from __future__ import annotations

@@ -12,11 +12,14 @@ N, D, Q, K = 3000, 32, 30, 10
 SHARES = [0.001, 0.01, 0.05, 0.2, 0.5, 0.9, 1.0]
 
 
-@pytest.fixture(scope="module", params=METRICS)
+LAYOUTS = [(metric, "auto") for metric in METRICS] + [(metric, "b1") for metric in FLOAT_METRICS]
+
+
+@pytest.fixture(scope="module", params=LAYOUTS, ids="-".join)
 def filled(request: pytest.FixtureRequest) -> tuple[sb.Index, np.ndarray, np.ndarray]:
-    metric = request.param
+    metric, codes = request.param
     rows = sample(metric, N, D)
-    return sb.Index.build(rows, np.arange(N) * 3 + 1, metric=metric), rows, sample(metric, Q, D, seed=1)
+    return sb.Index.build(rows, np.arange(N) * 3 + 1, metric=metric, codes=codes), rows, sample(metric, Q, D, seed=1)
 
 
 def share_found(hits: sb.Hits, wanted: np.ndarray, rows: np.ndarray, queries: np.ndarray, metric: str) -> float:
