@@ -31,9 +31,7 @@ class VisitedSet {
   }
 
   // Whether `insert` would return false.
-  bool seen(std::uint32_t id) const {
-    return id >= limit_ || ((words_[id / kWordBits] >> (id % kWordBits)) & 1U) != 0;
-  }
+  bool seen(std::uint32_t id) const { return id >= limit_ || ((words_[id / kWordBits] >> (id % kWordBits)) & 1U) != 0; }
 
  private:
   std::vector<std::uint64_t> words_;

@@ -159,7 +159,8 @@ inline Count add_bits(Count acc, Bits x) {
   return _mm256_add_epi64(acc, _mm256_sad_epu8(_mm256_add_epi8(low, high), _mm256_setzero_si256()));
 }
 
-// Looked-up bytes, added up as 16-bit pairs: `both` counts the low byte and 256 times the high one, `high` the high one.
+// Looked-up bytes, added up as 16-bit pairs: `both` counts the low byte and 256 times the high one, `high` the high
+// one.
 struct LookedUp {
   __m256i both = _mm256_setzero_si256(), high = _mm256_setzero_si256();
   void add(__m256i bytes) {
@@ -181,8 +182,8 @@ struct LookedUp {
 };
 
 // Code dimensions come in groups of four, so groups do too: there is no tail.
-inline void add_looked_up(const std::uint8_t* tables, const std::byte* signs, std::size_t groups, const std::byte* ahead,
-                          std::int32_t* sums) {
+inline void add_looked_up(const std::uint8_t* tables, const std::byte* signs, std::size_t groups,
+                          const std::byte* ahead, std::int32_t* sums) {
   const __m256i nibble = _mm256_set1_epi8(15);
   LookedUp low, high;
   for (std::size_t i = 0; i < groups * 16; i += 32) {

@@ -164,7 +164,8 @@ inline Count add_bits(Count acc, Bits x) {
   return _mm512_add_epi64(acc, _mm512_sad_epu8(_mm512_add_epi8(low, high), _mm512_setzero_si512()));
 }
 
-// Looked-up bytes, added up as 16-bit pairs: `both` counts the low byte and 256 times the high one, `high` the high one.
+// Looked-up bytes, added up as 16-bit pairs: `both` counts the low byte and 256 times the high one, `high` the high
+// one.
 struct LookedUp {
   __m512i both = _mm512_setzero_si512(), high = _mm512_setzero_si512();
   void add(__m512i bytes) {
@@ -182,8 +183,8 @@ struct LookedUp {
   }
 };
 
-inline void add_looked_up(const std::uint8_t* tables, const std::byte* signs, std::size_t groups, const std::byte* ahead,
-                          std::int32_t* sums) {
+inline void add_looked_up(const std::uint8_t* tables, const std::byte* signs, std::size_t groups,
+                          const std::byte* ahead, std::int32_t* sums) {
   const __m512i nibble = _mm512_set1_epi8(15);
   LookedUp low, high;
   const std::size_t bytes = groups * 16;

@@ -155,8 +155,8 @@ struct LookedUp {
   }
 };
 
-inline void add_looked_up(const std::uint8_t* tables, const std::byte* signs, std::size_t groups, const std::byte* ahead,
-                          std::int32_t* sums) {
+inline void add_looked_up(const std::uint8_t* tables, const std::byte* signs, std::size_t groups,
+                          const std::byte* ahead, std::int32_t* sums) {
   LookedUp low, high;
   for (std::size_t i = 0; i < groups * 16; i += 16) {
     if (i % 64 == 0) prefetch(ahead + i);

@@ -194,8 +194,8 @@ inline void sum4(Count a, Count b, Count c, Count d, std::int32_t* out) {
 
 // Adds to sums[32] the entries that the codes of up to kLinkFlush groups look up (link_kernels.hpp).
 
-inline void add_looked_up(const std::uint8_t* tables, const std::byte* signs, std::size_t groups, const std::byte* ahead,
-                          std::int32_t* sums) {
+inline void add_looked_up(const std::uint8_t* tables, const std::byte* signs, std::size_t groups,
+                          const std::byte* ahead, std::int32_t* sums) {
   for (std::size_t group = 0; group < groups; ++group, tables += 16, signs += 16, ahead += 16) {
     if (group % 4 == 0) prefetch(ahead);
     for (std::size_t i = 0; i < 16; ++i) {

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.once
 ROOT = Path(__file__).resolve().parents[2]
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
-KERNEL_FACE = r"(\.\./)*(kernel_table|table_kernels)\.hpp"
+KERNEL_FACE = r"(\.\./)*(kernel_table|link_kernels|table_kernels)\.hpp"
 INTRINSICS = r"(immintrin|x86intrin|cpuid|arm_neon|arm_bf16)\.h"
 ENGINE_STANDARD = r"(?!pybind11|Python\.h|numpy|cuda|onnx)[a-z0-9_/.]+"
 
@@ -21,7 +21,7 @@ ENGINE_STANDARD = r"(?!pybind11|Python\.h|numpy|cuda|onnx)[a-z0-9_/.]+"
 ALLOWED = {
     "kernels/cpu": (rf"cstddef|cstdint|{INTRINSICS}", rf"{KERNEL_FACE}|(cpu/)?[a-z0-9_]+\.(inc|hpp)"),
     "kernels/cuda": (ENGINE_STANDARD.replace("|cuda", ""), rf"{KERNEL_FACE}|[a-z0-9_]+\.(cuh|hpp)"),
-    "kernels": (ENGINE_STANDARD, r"(kernel_table|table_kernels|reference)\.hpp"),
+    "kernels": (ENGINE_STANDARD, r"(kernel_table|link_kernels|table_kernels|reference)\.hpp"),
     "cpp/core": (ENGINE_STANDARD, rf"core/\w+\.hpp|{KERNEL_FACE}"),
     "cpp/codec": (ENGINE_STANDARD, rf"(core|codec)/\w+\.hpp|{KERNEL_FACE}"),
     "cpp/index": (ENGINE_STANDARD, rf"(core|codec|index)/\w+\.hpp|{KERNEL_FACE}"),
