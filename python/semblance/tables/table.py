@@ -16,7 +16,7 @@ from ..errors import ArgumentError, NotFoundError
 from .arrays import Floats, float_array, integer_array, output_array, thread_count
 from .generation import DTYPES, Generation, Layout, check_missing, from_tensors, missing_row
 from .keys import KeySpace, key_space
-from .updates import TableWriter, WriterTurn, compacted, live_count
+from .updates import TableWriter, WriterTurn, compacted
 
 Mode: TypeAlias = Literal["sum", "mean", "max"]
 Dtype: TypeAlias = Literal["f32", "f16", "bf16", "i8", "i4", "i2", "fp8"]
@@ -35,7 +35,7 @@ class EmbeddingTable:
         self._generation = generation
         self._previous: Generation | None = None
         self._slot = _native.Slot(generation.native, generation.layout.keys.kind == "str")
-        self._rows = live_count(generation)
+        self._rows = generation.live_count()
         self._published = time.time()
         self._counted = (0, 0)
         self._writing = WriterTurn()
@@ -293,16 +293,13 @@ class EmbeddingTable:
         36
         """
         generation = self._generation
-        buckets = generation.buckets
         return {
             "rows": self._rows,
             "dim": generation.layout.dim,
             "dtype": generation.layout.dtype,
-            "row_bytes": generation.layout.row_bytes,
-            "rows_nbytes": generation.rows.nbytes,
-            "keys_nbytes": 0 if buckets is None else buckets.nbytes,
+            "row_bytes": generation.row_bytes,
             "nbytes": generation.nbytes,
-            "delta_nbytes": 0 if generation.delta is None else generation.delta.nbytes,
+            **generation.sizes(),
             "looked_up": self._counted[0] + generation.native.looked_up,
             "unknown_keys": self._counted[1] + generation.native.unknown,
             "generation": generation.number,
@@ -396,7 +393,7 @@ class EmbeddingTable:
 
     def _publish(self, fresh: Generation, previous: Generation | None) -> None:
         native = self._generation.native
-        rows = live_count(fresh)
+        rows = fresh.live_count()
         self._counted = (self._counted[0] + native.looked_up, self._counted[1] + native.unknown)
         self._previous, self._generation, self._rows = previous, fresh, rows
         self._slot.publish(fresh.native)
