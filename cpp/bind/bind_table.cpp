@@ -112,6 +112,7 @@ void register_table(py::module_& root) {
       .def("__contains__", [](const BoundTable& t, std::int64_t key) { return t.table().contains(key); })
       .def("find", find, py::arg("keys"))
       .def("__len__", [](const BoundTable& t) { return t.table().size(); })
+      .def_property_readonly("dim", width)
       .def_property_readonly("looked_up", [](const BoundTable& t) { return t.table().looked_up(); })
       .def_property_readonly("unknown", [](const BoundTable& t) { return t.table().unknown(); })
       .def("lookup", lookup, py::arg("keys"), py::arg("out"), py::arg("threads"))

@@ -47,9 +47,8 @@ TablePtr stored(const std::string& dtype, std::size_t dim, const py::array& rows
     parts.delta_count = static_cast<std::size_t>(newer.shape(0));
     parts.delta = buckets_of(delta_buckets);
   }
-  return std::make_shared<BoundTable>(
-      std::vector<py::object>{rows, map, missing_row, delta_rows, delta_buckets},
-      std::make_unique<EmbeddingTable>(parts));
+  return std::make_shared<BoundTable>(std::vector<py::object>{rows, map, missing_row, delta_rows, delta_buckets},
+                                      std::make_unique<EmbeddingTable>(parts));
 }
 
 // Every run of `dim` neighbouring values of one array is a row.
@@ -71,7 +70,8 @@ TablePtr overlapping(const std::string& dtype, std::size_t dim, const py::array&
 }
 
 // How keys reach a made table: (rows or None, buckets or None, missing, missing row f32 or None, padding or None).
-using KeyTuple = std::tuple<std::optional<std::size_t>, py::object, std::string, py::object, std::optional<std::int64_t>>;
+using KeyTuple =
+    std::tuple<std::optional<std::size_t>, py::object, std::string, py::object, std::optional<std::int64_t>>;
 
 TablePtr made(std::vector<py::object> owners, std::unique_ptr<RowSource> source, const KeyTuple& tuple) {
   const auto& [rows, buckets, missing, missing_row, padding] = tuple;
@@ -115,7 +115,8 @@ using PartTuple = std::tuple<TablePtr, std::string, std::uint64_t>;
 void require_rows(const Part& part, std::size_t rows, const py::object& codes) {
   const std::size_t size = part.table->size();
   const auto refuse = [&](std::size_t needed) {
-    throw ArgumentError(expected("parts", "a part of at least " + std::to_string(needed) + " rows", std::to_string(size)));
+    throw ArgumentError(
+        expected("parts", "a part of at least " + std::to_string(needed) + " rows", std::to_string(size)));
   };
   const bool bounded = rows != Table::kAnyKey;
   if (part.rule == PartRule::hash) {
@@ -128,7 +129,8 @@ void require_rows(const Part& part, std::size_t rows, const py::object& codes) {
       throw ArgumentError(expected("codes", "codes of " + std::to_string(rows) + " rows", "fewer"));
     return;
   }
-  if (part.rule != PartRule::row && part.parameter == 0) throw ArgumentError(expected("parts", "a divisor above 0", "0"));
+  if (part.rule != PartRule::row && part.parameter == 0)
+    throw ArgumentError(expected("parts", "a divisor above 0", "0"));
   if (rows == 0) return;
   const std::size_t most = part.rule == PartRule::row        ? rows
                            : part.rule == PartRule::quotient ? (rows - 1) / part.parameter + 1
@@ -152,7 +154,8 @@ TablePtr composed(const std::vector<PartTuple>& tuples, const std::string& combi
     parts.push_back(part);
     owners.push_back(py::cast(table));
   }
-  if (parts.empty() || total > kMaxDim) throw ArgumentError(expected("parts", "1 to 2^20 columns", std::to_string(total)));
+  if (parts.empty() || total > kMaxDim)
+    throw ArgumentError(expected("parts", "1 to 2^20 columns", std::to_string(total)));
   for (const Part& part : parts)
     if (how != Combine::concat && part.table->dim() != widest && part.table->dim() != 1)
       throw ArgumentError(expected("parts", "parts of " + std::to_string(widest) + " columns or one",

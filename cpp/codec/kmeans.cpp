@@ -12,7 +12,7 @@
 namespace semblance {
 namespace {
 
-constexpr std::size_t kTileRows = 64;   // scored at once against all centroids
+constexpr std::size_t kTileRows = 64;    // scored at once against all centroids
 constexpr std::size_t kGrainRows = 256;  // also the rows between two looks at Ctrl-C
 
 // `count` different numbers below n, in ascending order: every number's turn comes with the same chance (Vitter's

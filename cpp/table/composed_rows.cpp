@@ -110,7 +110,8 @@ class ComposedRows final : public RowSource {
     std::int64_t rows[kPieceNumbers];
     for (const Part& part : parts_) {
       if (part.rule == PartRule::codes) {
-        for (const std::int64_t n : numbers) __builtin_prefetch(part.codes.data + static_cast<std::size_t>(n) * part.codes.step);
+        for (const std::int64_t n : numbers)
+          __builtin_prefetch(part.codes.data + static_cast<std::size_t>(n) * part.codes.step);
         return;  // all parts' codes of a number lie together
       }
       part_rows(part, numbers, rows);

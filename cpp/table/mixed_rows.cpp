@@ -49,7 +49,8 @@ class MixedRows final : public RowSource {
 
  private:
   std::size_t part_of(std::int64_t number) const {
-    return static_cast<std::size_t>(std::upper_bound(starts_.begin() + 1, starts_.end() - 1, number) - starts_.begin()) -
+    return static_cast<std::size_t>(std::upper_bound(starts_.begin() + 1, starts_.end() - 1, number) -
+                                    starts_.begin()) -
            1;
   }
   bool holds(std::size_t part, std::int64_t number) const {

@@ -6,9 +6,9 @@
 namespace semblance {
 namespace {
 
-constexpr float kUnit = 0x1p-24F;                    // 24 random bits are exact in f32
-constexpr float kUniformDeviation = 0.288675135F;    // of [0, 1): 1 / sqrt(12)
-constexpr float kCoinsDeviation = 4.01038651F;       // sqrt(64 / 4 + 1 / 12)
+constexpr float kUnit = 0x1p-24F;                  // 24 random bits are exact in f32
+constexpr float kUniformDeviation = 0.288675135F;  // of [0, 1): 1 / sqrt(12)
+constexpr float kCoinsDeviation = 4.01040314F;     // sqrt(64 / 4 + 1 / 12)
 
 float centred(std::uint64_t bits) { return static_cast<float>(bits >> 40) * kUnit - 0.5F; }
 

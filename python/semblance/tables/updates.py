@@ -159,14 +159,15 @@ def compacted(base: Generation) -> Generation:
 
 
 def _folded(base: Generation, delta: Delta) -> Generation:
-    """Newer rows of row numbers in the place of the older ones; those that were pruned come after the others."""
+    """Newer rows in the place of the older ones; keys that were pruned, or shared a row, get one after the others."""
     numbers = delta.keys[: len(delta.rows)]
     if base.remap is None:
         rows = base.rows.copy()
         rows[numbers] = delta.rows
         return replace(base, rows=rows)
     remap = base.remap.copy()
-    grown = remap[numbers] < 0
+    keys_of_row = np.bincount(remap[remap >= 0], minlength=len(base.rows) + 1)
+    grown = keys_of_row[remap[numbers]] != 1  # the last count, of no row at all, is 0
     remap[numbers[grown]] = len(base.rows) + np.arange(int(grown.sum()), dtype=np.int32)
     rows = np.concatenate([base.rows, delta.rows[grown]])
     rows[remap[numbers]] = delta.rows
