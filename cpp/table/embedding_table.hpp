@@ -40,6 +40,7 @@ class EmbeddingTable final : public Table {
  protected:
   std::size_t locate(const std::int64_t* keys, std::size_t count, RowPointer* rows, float* scratch) const override;
   void find(const std::int64_t* keys, std::size_t count, bool* found) const override;
+  bool has_all(std::span<const std::int64_t> keys) const override;
   bool by_row_number() const override { return !parts_.buckets; }
 
  private:

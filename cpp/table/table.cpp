@@ -30,7 +30,7 @@ bool Table::contains(std::int64_t key) const {
 }
 
 void Table::check_keys(std::span<const std::int64_t> keys) const {
-  if (policy_.missing != Missing::error) return;
+  if (policy_.missing != Missing::error || has_all(keys)) return;
   bool found[kChunkRows];
   for (std::size_t first = 0; first < keys.size(); first += kChunkRows) {
     const std::size_t count = std::min(kChunkRows, keys.size() - first);

@@ -91,6 +91,8 @@ class Table {
   virtual std::size_t locate(const std::int64_t* keys, std::size_t count, RowPointer* rows, float* scratch) const = 0;
   // found[i] = whether keys[i] is there.
   virtual void find(const std::int64_t* keys, std::size_t count, bool* found) const = 0;
+  // True only where every key is there; false is no answer. Cheaper than `find` where it is true.
+  virtual bool has_all(std::span<const std::int64_t>) const { return false; }
   // How the error about an unknown key goes on.
   virtual bool by_row_number() const = 0;
 
