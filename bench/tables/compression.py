@@ -16,6 +16,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +39,9 @@ def orthogonal(weights: np.ndarray) -> np.ndarray:
 def banded(
     weights: np.ndarray, order: np.ndarray, dims: tuple[int, ...], dtype: str
 ) -> tuple[sb.EmbeddingTable, np.ndarray]:
-    """Rows in bands of `order` (most wanted first), each band a quarter of the one before in width; and each key's row."""
+    """Rows in bands of `order`, most wanted and widest first, each band as wide as `dims` says; and each key's row."""
     ends = np.linspace(0, 1, len(dims) + 1) ** 2 * len(order)
-    bands = [order[int(a) : int(b)] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    bands = [order[int(a) : int(b)] for a, b in pairwise(ends)]
     parts = [sb.EmbeddingTable.from_dense(weights[band][:, :d], dtype) for band, d in zip(bands, dims, strict=True)]
     place = np.empty(len(order), np.int64)
     place[np.concatenate(bands)] = np.arange(len(order))
@@ -220,10 +221,8 @@ def measure_trained(folder: str) -> dict[str, dict[str, float]]:
             got = table.lookup(rows) @ axes.T
             near = np.argsort(-(weights[sample] @ got.T), axis=1)[:, :10]
             kept = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(true, near, strict=True)])
-            found[name][f"{path.stem.split('_')[0]} error"] = float(
-                np.linalg.norm(got - weights) / np.linalg.norm(weights)
-            )
-            found[name][f"{path.stem.split('_')[0]} neighbours"] = float(kept)
+            found[name][f"{source} error"] = float(np.linalg.norm(got - weights) / np.linalg.norm(weights))
+            found[name][f"{source} neighbours"] = float(kept)
     return dict(found)
 
 
