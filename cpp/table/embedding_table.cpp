@@ -23,6 +23,10 @@ bool in_range(const std::int64_t* keys, std::size_t count, std::size_t rows) {
 EmbeddingTable::EmbeddingTable(const TableParts& parts)
     : Table(parts.format, parts.dim, parts.policy, {kChunkRows, false}), parts_(parts) {
   if (parts_.row_step == 0) parts_.row_step = row_bytes();
+  if (!parts_.delta) return;
+  changed_.emplace(*parts_.delta);
+  for (const KeyBucket& bucket : *parts_.delta)
+    for (const std::uint32_t number : bucket.rows) removals_ |= number != kNoRow && number >= parts_.delta_count;
 }
 
 std::size_t EmbeddingTable::locate_dense(const std::int64_t* keys, std::size_t count, RowPointer* rows) const {
@@ -75,13 +79,23 @@ std::size_t EmbeddingTable::locate_base(const std::int64_t* keys, std::size_t co
 std::size_t EmbeddingTable::overlay(const std::int64_t* keys, std::size_t count, RowPointer* rows,
                                     std::size_t unknown) const {
   const std::size_t stride = row_bytes();
+  std::int64_t wanted[kChunkRows];
   std::uint32_t numbers[kChunkRows];
-  find_rows(*parts_.delta, keys, count, numbers);
-  for (std::size_t i = 0; i < count; ++i) {
-    if (numbers[i] == kNoRow) continue;
-    const bool removed = numbers[i] >= parts_.delta_count;
-    unknown += static_cast<std::size_t>(removed) - static_cast<std::size_t>(rows[i] == unknown_row());
-    rows[i] = removed ? unknown_row() : parts_.delta_rows + numbers[i] * stride;
+  std::uint16_t places[kChunkRows];
+  std::size_t some = 0;
+  for (std::size_t i = 0; i < count; ++i) {  // without a branch that could be mispredicted
+    wanted[some] = keys[i];
+    places[some] = static_cast<std::uint16_t>(i);
+    some += changed_->may_hold(keys[i]);
+  }
+  if (some == 0) return unknown;
+  find_rows(*parts_.delta, wanted, some, numbers);
+  for (std::size_t j = 0; j < some; ++j) {
+    if (numbers[j] == kNoRow) continue;
+    RowPointer& place = rows[places[j]];
+    const bool removed = numbers[j] >= parts_.delta_count;
+    unknown += static_cast<std::size_t>(removed) - static_cast<std::size_t>(place == unknown_row());
+    place = removed ? unknown_row() : parts_.delta_rows + numbers[j] * stride;
   }
   return unknown;
 }
@@ -98,7 +112,7 @@ void EmbeddingTable::find(const std::int64_t* keys, std::size_t count, bool* fou
 }
 
 bool EmbeddingTable::has_all(std::span<const std::int64_t> keys) const {
-  return !parts_.buckets && !parts_.delta && in_range(keys.data(), keys.size(), size());
+  return !parts_.buckets && !removals_ && in_range(keys.data(), keys.size(), size());
 }
 
 void EmbeddingTable::prefetch(std::span<const std::int64_t> keys) const {

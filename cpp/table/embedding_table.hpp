@@ -52,6 +52,8 @@ class EmbeddingTable final : public Table {
   RowPointer row(std::size_t number) const { return parts_.rows + number * parts_.row_step; }
 
   TableParts parts_;
+  std::optional<KeyFilter> changed_;  // keys of the delta
+  bool removals_ = false;             // in the delta
 };
 
 }  // namespace semblance
