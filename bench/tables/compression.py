@@ -36,13 +36,11 @@ def orthogonal(weights: np.ndarray) -> np.ndarray:
     return np.linalg.svd(weights, full_matrices=False)[2].T.astype(np.float32)
 
 
-def banded(
-    weights: np.ndarray, order: np.ndarray, dims: tuple[int, ...], dtype: str
-) -> tuple[sb.EmbeddingTable, np.ndarray]:
+def banded(weights: np.ndarray, order: np.ndarray, dims: tuple[int, ...]) -> tuple[sb.EmbeddingTable, np.ndarray]:
     """Rows in bands of `order`, most wanted and widest first, each band as wide as `dims` says; and each key's row."""
     ends = np.linspace(0, 1, len(dims) + 1) ** 2 * len(order)
     bands = [order[int(a) : int(b)] for a, b in pairwise(ends)]
-    parts = [sb.EmbeddingTable.from_dense(weights[band][:, :d], dtype) for band, d in zip(bands, dims, strict=True)]
+    parts = [sb.EmbeddingTable.from_dense(weights[band][:, :d], "i8") for band, d in zip(bands, dims, strict=True)]
     place = np.empty(len(order), np.int64)
     place[np.concatenate(bands)] = np.arange(len(order))
     return st.mixed(parts), place
@@ -245,16 +243,19 @@ def draw(path: str, clicks: dict[str, dict[str, float]], films: dict[str, dict[s
         (axes[0], clicks, "auc", "click prediction (criteo_10k): AUC"),
         (axes[1], films, "hit_rate_10", "next film (ml-100k): hit rate at 10"),
     ):
+        nothing = [(name, rows[name][quality]) for name in rows if not rows[name]["bytes"]]
+        rows = {name: row for name, row in rows.items() if row["bytes"]}  # noqa: PLW2901
         families = sorted({name.split()[0] for name in rows})
         for number, family in enumerate(families):
             points = [(row["bytes"], row[quality], name) for name, row in rows.items() if name.split()[0] == family]
             xs, ys, names = zip(*sorted(points), strict=True)
-            axis.plot(np.maximum(xs, 1e3), ys, "o-", color=plt.cm.tab20(number % 20), label=family)
+            axis.plot(xs, ys, "o-", color=plt.cm.tab20(number % 20), label=family)
             for x, y, name in zip(xs, ys, names, strict=True):
-                axis.annotate(name, (max(x, 1e3), y), fontsize=6, xytext=(3, 3), textcoords="offset points")
-        axis.set(xscale="log", xlabel="bytes of the table", title=title)
+                axis.annotate(name, (x, y), fontsize=6, xytext=(3, 3), textcoords="offset points")
+        beside = "".join(f"; {name}, of 0 bytes: {value:.4f}" for name, value in nothing)
+        axis.set(xscale="log", xlabel=f"bytes of the table{beside}", title=title)
         axis.grid(alpha=0.3)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:

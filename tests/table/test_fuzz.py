@@ -106,7 +106,8 @@ def break_out(call: dict[str, Any], rng: Rng, shape: tuple[int, int]) -> None:
     read_only = np.zeros(shape, np.float32)
     read_only.flags.writeable = False
     wrong = [np.zeros((bags + 1, dim), np.float32), np.zeros((bags, dim + 1), np.float32), np.zeros(shape), read_only]
-    wrong += [np.zeros((bags, 2 * dim), np.float32)[:, ::2], np.zeros(bags * dim, np.float32).reshape(-1), "x"]
+    strided = np.zeros((bags, 2 * dim), np.float32)[:, ::2]
+    wrong += [np.zeros(bags * dim, np.float32), "x"] + ([] if strided.flags.c_contiguous else [strided])
     call["out"] = wrong[rng.integers(0, len(wrong))]
 
 
