@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from fbgemm_gpu.split_embedding_configs import SparseType
@@ -42,14 +44,13 @@ class Fbgemm:
                 heads.copy_(torch.from_numpy(rows[:, :4]))
                 codes.copy_(torch.from_numpy(rows[:, 4:]))
 
-    def prepare(self, bags: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    def prepare(self, bags: list[tuple[np.ndarray, np.ndarray]]) -> Callable[[], np.ndarray]:
         sizes = np.cumsum([0, *(len(values) for values, _ in bags)])
         offsets = [offsets[:-1] + first for (_, offsets), first in zip(bags, sizes, strict=False)]
-        self.indices = torch.from_numpy(np.concatenate([values for values, _ in bags])).int()
-        self.offsets = torch.from_numpy(np.append(np.concatenate(offsets), sizes[-1])).int()
+        indices = torch.from_numpy(np.concatenate([values for values, _ in bags])).int()
+        all_offsets = torch.from_numpy(np.append(np.concatenate(offsets), sizes[-1])).int()
 
-    def __call__(self) -> np.ndarray:
-        return self.module(self.indices, self.offsets).numpy()
+        return lambda: self.module(indices, all_offsets).numpy()
 
 
 class Torch:
@@ -72,9 +73,11 @@ class Torch:
             head = head.view(np.float16).astype(np.float32).view(np.uint8)
         return np.ascontiguousarray(np.concatenate([rows[:, 4:], head], axis=1))
 
-    def prepare(self, bags: list[tuple[np.ndarray, np.ndarray]]) -> None:
-        self.bags = [(torch.from_numpy(values).int(), torch.from_numpy(offsets[:-1]).int()) for values, offsets in bags]
+    def prepare(self, bags: list[tuple[np.ndarray, np.ndarray]]) -> Callable[[], np.ndarray]:
+        own = [(torch.from_numpy(values).int(), torch.from_numpy(offsets[:-1]).int()) for values, offsets in bags]
 
-    def __call__(self) -> np.ndarray:
-        parts = [self.op(rows, *bag, False, 0) for rows, bag in zip(self.rows, self.bags, strict=True)]
-        return torch.cat(parts, 1).numpy()
+        def call() -> np.ndarray:
+            parts = [self.op(rows, *bag, False, 0) for rows, bag in zip(self.rows, own, strict=True)]
+            return torch.cat(parts, 1).numpy()
+
+        return call

@@ -109,19 +109,17 @@ py::array_t<std::int64_t> string_keys(const py::sequence& strings, std::uint64_t
 void register_table(py::module_& root) {
   py::module_ m = root.def_submodule("table");
   py::class_<BoundTable, std::shared_ptr<BoundTable>>(m, "Table")
-      .def(py::init<const std::string&, std::size_t, const py::array&, const py::object&, const std::string&,
-                    const py::object&, std::optional<std::int64_t>, const py::object&, const py::object&>(),
-           py::arg("dtype"), py::arg("dim"), py::arg("rows"), py::arg("buckets"), py::arg("missing"),
-           py::arg("missing_row"), py::arg("padding"), py::arg("delta_rows"), py::arg("delta_buckets"))
       .def("__contains__", [](const BoundTable& t, std::int64_t key) { return t.table().contains(key); })
       .def("find", find, py::arg("keys"))
       .def("__len__", [](const BoundTable& t) { return t.table().size(); })
+      .def_property_readonly("dim", width)
       .def_property_readonly("looked_up", [](const BoundTable& t) { return t.table().looked_up(); })
       .def_property_readonly("unknown", [](const BoundTable& t) { return t.table().unknown(); })
       .def("lookup", lookup, py::arg("keys"), py::arg("out"), py::arg("threads"))
       .def("pool", pool, py::arg("values"), py::arg("offsets"), py::arg("weights"), py::arg("mode"), py::arg("out"),
            py::arg("threads"))
       .def("score", score, py::arg("query"), py::arg("keys"), py::arg("out"), py::arg("threads"));
+  register_table_makers(m);
   register_table_group(m);
   m.def("encode", encode, py::arg("weights"), py::arg("dtype"), py::arg("threads"), py::arg("progress"));
   m.def("build_buckets", build_buckets, py::arg("keys"), py::arg("progress"));

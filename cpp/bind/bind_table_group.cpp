@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -135,8 +136,7 @@ class BoundGroup {
     call.batch = static_cast<std::size_t>(matrix.shape(0));
     const auto* keys = static_cast<const std::int64_t*>(matrix.data());
     call.transposed.resize(call.batch * names_.size());
-    for (std::size_t i = 0; i < call.batch; ++i)
-      for (std::size_t f = 0; f < names_.size(); ++f) call.transposed[f * call.batch + i] = keys[i * names_.size() + f];
+    transpose(keys, call);
     for (std::size_t f = 0; f < slots_.size(); ++f) {
       if (hashes(f)) throw ArgumentError(expected(name(f), "strings, in a dict of fields", "a column of integers"));
       call.pinned.push_back(slots_[f]->pin());
@@ -146,6 +146,18 @@ class BoundGroup {
                              nullptr,
                              pooling_[f],
                              columns_[f]});
+    }
+  }
+
+  // Some examples at a time, which stay in the cache while the fields pass: columns that are a power of two apart would
+  // otherwise push each other out.
+  void transpose(const std::int64_t* keys, Call& call) const {
+    constexpr std::size_t kExamples = 64;
+    const std::size_t fields = names_.size();
+    for (std::size_t first = 0; first < call.batch; first += kExamples) {
+      const std::size_t end = std::min(call.batch, first + kExamples);
+      for (std::size_t f = 0; f < fields; ++f)
+        for (std::size_t i = first; i < end; ++i) call.transposed[f * call.batch + i] = keys[i * fields + f];
     }
   }
 

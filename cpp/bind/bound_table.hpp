@@ -39,62 +39,31 @@ inline Pooling pooling_of(const std::string& mode) {
   throw ArgumentError(expected("mode", "'sum', 'mean' or 'max'", "'" + mode + "'"));
 }
 
-// A table over arrays that Python owns: it keeps them alive and never copies them.
+// A table over memory that Python owns: it keeps the arrays and tables alive and never copies them.
 class BoundTable {
  public:
-  BoundTable(const std::string& dtype, std::size_t dim, const py::array& rows, const py::object& buckets,
-             const std::string& missing, const py::object& missing_row, std::optional<std::int64_t> padding,
-             const py::object& delta_rows, const py::object& delta_buckets)
-      : owners_{rows, buckets, missing_row, delta_rows, delta_buckets},
-        table_(with_delta(parts(dtype, dim, rows, buckets, missing, missing_row, padding), delta_rows, delta_buckets)) {
-  }
+  BoundTable(std::vector<py::object> owners, std::unique_ptr<Table> table)
+      : owners_(std::move(owners)), table_(std::move(table)) {}
 
-  const EmbeddingTable& table() const { return table_; }
+  const Table& table() const { return *table_; }
 
  private:
-  static std::span<const KeyBucket> buckets_of(const py::array& buckets) {
-    require<std::uint8_t>("buckets", buckets, {kAnySize, sizeof(KeyBucket)});
-    if (buckets.shape(0) == 0 || reinterpret_cast<std::uintptr_t>(buckets.data()) % alignof(KeyBucket) != 0)
-      throw ArgumentError(expected("buckets", "at least one bucket at an aligned address", describe(buckets)));
-    return {static_cast<const KeyBucket*>(buckets.data()), static_cast<std::size_t>(buckets.shape(0))};
-  }
-
-  static TableParts parts(const std::string& dtype, std::size_t dim, const py::array& rows, const py::object& buckets,
-                          const std::string& missing, const py::object& missing_row,
-                          std::optional<std::int64_t> padding) {
-    TableParts parts;
-    parts.format = format_of(dtype);
-    if (dim == 0 || dim > kMaxDim) throw ArgumentError(expected("dim", "1 to 2^20", std::to_string(dim)));
-    parts.dim = dim;
-    const auto row_bytes = static_cast<py::ssize_t>(kernels::table_row_bytes(parts.format, dim));
-    require<std::uint8_t>("rows", rows, {kAnySize, row_bytes});
-    parts.rows = static_cast<const std::byte*>(rows.data());
-    parts.row_count = static_cast<std::size_t>(rows.shape(0));
-    if (!buckets.is_none()) parts.buckets = buckets_of(py::array(buckets));
-    parts.missing = missing_of(missing);
-    if (!missing_row.is_none()) {
-      const py::array row(missing_row);
-      require<std::uint8_t>("missing_row", row, {row_bytes});
-      parts.missing_row = static_cast<const std::byte*>(row.data());
-    }
-    parts.padding = padding;
-    return parts;
-  }
-
-  static TableParts with_delta(TableParts parts, const py::object& rows, const py::object& buckets) {
-    if (rows.is_none() || buckets.is_none()) return parts;
-    const py::array newer(rows);
-    require<std::uint8_t>("delta_rows", newer,
-                          {kAnySize, static_cast<py::ssize_t>(kernels::table_row_bytes(parts.format, parts.dim))});
-    parts.delta_rows = static_cast<const std::byte*>(newer.data());
-    parts.delta_count = static_cast<std::size_t>(newer.shape(0));
-    parts.delta = buckets_of(py::array(buckets));
-    return parts;
-  }
-
   std::vector<py::object> owners_;
-  EmbeddingTable table_;
+  std::unique_ptr<Table> table_;
 };
+
+inline std::span<const KeyBucket> buckets_of(const py::object& object) {
+  const py::array buckets(object);
+  require<std::uint8_t>("buckets", buckets, {kAnySize, sizeof(KeyBucket)});
+  if (buckets.shape(0) == 0 || reinterpret_cast<std::uintptr_t>(buckets.data()) % alignof(KeyBucket) != 0)
+    throw ArgumentError(expected("buckets", "at least one bucket at an aligned address", describe(buckets)));
+  return {static_cast<const KeyBucket*>(buckets.data()), static_cast<std::size_t>(buckets.shape(0))};
+}
+
+inline std::size_t checked_dim(std::size_t dim) {
+  if (dim == 0 || dim > kMaxDim) throw ArgumentError(expected("dim", "1 to 2^20", std::to_string(dim)));
+  return dim;
+}
 
 // Holds the generation that readers get. A reader keeps the one it took for as long as its call lasts.
 class TableSlot {
@@ -110,5 +79,6 @@ class TableSlot {
 };
 
 void register_table_group(py::module_& m);
+void register_table_makers(py::module_& m);
 
 }  // namespace semblance::bind

@@ -1,160 +1,134 @@
 #include "table/embedding_table.hpp"
 
 #include <algorithm>
-#include <string>
-
-#include "core/active_kernels.hpp"
-#include "core/error.hpp"
 
 namespace semblance {
 namespace {
 
-constexpr std::size_t kChunkRows = 1024;         // row addresses resolved at a time, 8 KiB of stack
-constexpr std::size_t kKeysAhead = 16;           // of a batch that comes next
-constexpr std::size_t kGrainBytes = 128 * 1024;  // of row memory: what is worth handing to another thread
+constexpr std::size_t kKeysAhead = 16;  // of a batch that comes next
 
-float query_sum(const float* query, std::size_t dim) {
-  double sum = 0;
-  for (std::size_t j = 0; j < dim; ++j) sum += static_cast<double>(query[j]);
-  return static_cast<float>(sum);
+// Whether all keys are from 0 to rows - 1: no sign bit in any key, nor in its distance to the last row. Two lanes an
+// instruction even on the baseline, which has no unsigned comparison of 64 bits.
+bool in_range(const std::int64_t* keys, std::size_t count, std::size_t rows) {
+  std::uint64_t signs = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto key = static_cast<std::uint64_t>(keys[i]);
+    signs |= key | (rows - 1 - key);
+  }
+  return signs >> 63 == 0;
 }
 
 }  // namespace
 
-EmbeddingTable::EmbeddingTable(const TableParts& parts) : parts_(parts), kernels_(require_table().table) {}
+EmbeddingTable::EmbeddingTable(const TableParts& parts)
+    : Table(parts.format, parts.dim, parts.policy, {kChunkRows, false}), parts_(parts) {
+  if (parts_.row_step == 0) parts_.row_step = row_bytes();
+  if (!parts_.delta) return;
+  changed_.emplace(*parts_.delta);
+  for (const KeyBucket& bucket : *parts_.delta)
+    for (const std::uint32_t number : bucket.rows) removals_ |= number != kNoRow && number >= parts_.delta_count;
+}
 
 std::size_t EmbeddingTable::locate_dense(const std::int64_t* keys, std::size_t count, RowPointer* rows) const {
-  const std::size_t stride = row_bytes();
+  if (in_range(keys, count, parts_.row_count)) {
+    for (std::size_t i = 0; i < count; ++i) rows[i] = row(static_cast<std::size_t>(keys[i]));
+    return 0;
+  }
   std::size_t unknown = 0;
   for (std::size_t i = 0; i < count; ++i) {
-    const auto row = static_cast<std::uint64_t>(keys[i]);
-    const bool known = row < parts_.row_count;
-    rows[i] = known ? parts_.rows + row * stride : parts_.missing_row;
+    const auto number = static_cast<std::uint64_t>(keys[i]);
+    const bool known = number < parts_.row_count;
+    rows[i] = known ? row(number) : unknown_row();
+    unknown += !known;
+  }
+  return unknown;
+}
+
+std::size_t EmbeddingTable::locate_remapped(const std::int64_t* keys, std::size_t count, RowPointer* rows) const {
+  const std::span<const std::int32_t> remap = *parts_.remap;
+  std::size_t unknown = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i + kKeysAhead < count && static_cast<std::uint64_t>(keys[i + kKeysAhead]) < remap.size())
+      __builtin_prefetch(&remap[static_cast<std::size_t>(keys[i + kKeysAhead])]);
+    const auto key = static_cast<std::uint64_t>(keys[i]);
+    const bool known = key < remap.size();
+    const auto number = static_cast<std::uint32_t>(known ? remap[key] : 0);
+    rows[i] = !known ? unknown_row() : number < parts_.row_count ? row(number) : nullptr;
     unknown += !known;
   }
   return unknown;
 }
 
 std::size_t EmbeddingTable::locate_keyed(const std::int64_t* keys, std::size_t count, RowPointer* rows) const {
-  const std::size_t stride = row_bytes();
   std::uint32_t numbers[kChunkRows];
   find_rows(*parts_.buckets, keys, count, numbers);
   std::size_t unknown = 0;
   for (std::size_t i = 0; i < count; ++i) {
     const bool known = numbers[i] < parts_.row_count;
-    rows[i] = known ? parts_.rows + numbers[i] * stride : parts_.missing_row;
+    rows[i] = known ? row(numbers[i]) : unknown_row();
     unknown += !known;
   }
   return unknown;
 }
 
+std::size_t EmbeddingTable::locate_base(const std::int64_t* keys, std::size_t count, RowPointer* rows) const {
+  if (parts_.buckets) return locate_keyed(keys, count, rows);
+  return parts_.remap ? locate_remapped(keys, count, rows) : locate_dense(keys, count, rows);
+}
+
 std::size_t EmbeddingTable::overlay(const std::int64_t* keys, std::size_t count, RowPointer* rows,
                                     std::size_t unknown) const {
   const std::size_t stride = row_bytes();
+  std::int64_t wanted[kChunkRows];
   std::uint32_t numbers[kChunkRows];
-  find_rows(*parts_.delta, keys, count, numbers);
-  for (std::size_t i = 0; i < count; ++i) {
-    if (numbers[i] == kNoRow) continue;
-    unknown -= rows[i] == parts_.missing_row;
-    const bool removed = numbers[i] >= parts_.delta_count;
-    rows[i] = removed ? parts_.missing_row : parts_.delta_rows + numbers[i] * stride;
-    unknown += removed;
+  std::uint16_t places[kChunkRows];
+  std::size_t some = 0;
+  for (std::size_t i = 0; i < count; ++i) {  // without a branch that could be mispredicted
+    wanted[some] = keys[i];
+    places[some] = static_cast<std::uint16_t>(i);
+    some += changed_->may_hold(keys[i]);
+  }
+  if (some == 0) return unknown;
+  find_rows(*parts_.delta, wanted, some, numbers);
+  for (std::size_t j = 0; j < some; ++j) {
+    if (numbers[j] == kNoRow) continue;
+    RowPointer& place = rows[places[j]];
+    const bool removed = numbers[j] >= parts_.delta_count;
+    unknown += static_cast<std::size_t>(removed) - static_cast<std::size_t>(place == unknown_row());
+    place = removed ? unknown_row() : parts_.delta_rows + numbers[j] * stride;
   }
   return unknown;
 }
 
-std::size_t EmbeddingTable::locate(const std::int64_t* keys, std::size_t count, RowPointer* rows) const {
-  const std::size_t unknown = parts_.buckets ? locate_keyed(keys, count, rows) : locate_dense(keys, count, rows);
+std::size_t EmbeddingTable::locate(const std::int64_t* keys, std::size_t count, RowPointer* rows, float*) const {
+  const std::size_t unknown = locate_base(keys, count, rows);
   return parts_.delta ? overlay(keys, count, rows, unknown) : unknown;
 }
 
-void EmbeddingTable::resolve(const std::int64_t* keys, std::size_t count, RowPointer* rows) const {
-  std::size_t unknown = locate(keys, count, rows);
-  if (parts_.padding) {
-    for (std::size_t i = 0; i < count; ++i) {
-      if (keys[i] != *parts_.padding) continue;
-      unknown -= rows[i] == parts_.missing_row;
-      rows[i] = kernels::padding_row();
-    }
-  }
-  if (unknown > 0) unknown_.fetch_add(unknown, std::memory_order_relaxed);
+void EmbeddingTable::find(const std::int64_t* keys, std::size_t count, bool* found) const {
+  RowPointer rows[kChunkRows];
+  locate(keys, count, rows, nullptr);
+  for (std::size_t i = 0; i < count; ++i) found[i] = rows[i] != unknown_row();
 }
 
-bool EmbeddingTable::contains(std::int64_t key) const {
-  RowPointer row = nullptr;
-  return locate(&key, 1, &row) == 0;
+bool EmbeddingTable::has_all(std::span<const std::int64_t> keys) const {
+  return !parts_.buckets && !removals_ && in_range(keys.data(), keys.size(), size());
 }
 
 void EmbeddingTable::prefetch(std::span<const std::int64_t> keys) const {
-  if (parts_.buckets) return prefetch_buckets(*parts_.buckets, keys.data(), std::min(kKeysAhead, keys.size()));
-  const std::size_t stride = row_bytes();
-  for (std::size_t i = 0; i < keys.size() && i < kKeysAhead; ++i) {
-    const auto row = static_cast<std::uint64_t>(keys[i]);
-    if (row >= parts_.row_count) continue;
-    for (std::size_t line = 0; line < stride; line += 64) __builtin_prefetch(parts_.rows + row * stride + line);
-    __builtin_prefetch(parts_.rows + row * stride + stride - 1);
-  }
-}
-
-void EmbeddingTable::check_keys(std::span<const std::int64_t> keys) const {
-  if (parts_.missing != Missing::error) return;
-  RowPointer rows[kChunkRows];
-  for (std::size_t first = 0; first < keys.size(); first += kChunkRows) {
-    const std::size_t count = std::min(kChunkRows, keys.size() - first);
-    const std::int64_t* chunk = keys.data() + first;
-    if (locate(chunk, count, rows) == 0) continue;
-    for (std::size_t i = 0; i < count; ++i) {
-      if (rows[i] != nullptr || (parts_.padding && chunk[i] == *parts_.padding)) continue;
-      const std::string at = std::to_string(chunk[i]) + " at position " + std::to_string(first + i);
-      if (parts_.buckets) throw NotFoundError(expected("keys", "keys of the table", at));
-      throw ArgumentError(
-          expected("keys", "row numbers from 0 to " + std::to_string(parts_.row_count) + " exclusive", at));
+  const std::size_t count = std::min(kKeysAhead, keys.size());
+  if (parts_.buckets) return prefetch_buckets(*parts_.buckets, keys.data(), count);
+  const std::size_t bytes = row_bytes();
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto key = static_cast<std::uint64_t>(keys[i]);
+    if (parts_.remap) {
+      if (key < parts_.remap->size()) __builtin_prefetch(&(*parts_.remap)[key]);
+      continue;
     }
+    if (key >= parts_.row_count) continue;
+    for (std::size_t line = 0; line < bytes; line += 64) __builtin_prefetch(row(key) + line, 0, 2);
+    __builtin_prefetch(row(key) + bytes - 1, 0, 2);
   }
-}
-
-std::size_t EmbeddingTable::grain(std::size_t rows, std::size_t items) const {
-  const std::size_t bytes = std::max<std::size_t>(rows * (row_bytes() + sizeof(std::int64_t)), 1);
-  return std::max<std::size_t>(1, items * kGrainBytes / bytes);
-}
-
-void EmbeddingTable::lookup_range(std::span<const std::int64_t> keys, OutputRows out) const {
-  const auto gather = kernels_.gather[static_cast<std::size_t>(parts_.format)];
-  RowPointer rows[kChunkRows];
-  for (std::size_t first = 0; first < keys.size(); first += kChunkRows) {
-    const std::size_t count = std::min(kChunkRows, keys.size() - first);
-    resolve(keys.data() + first, count, rows);
-    gather(rows, count, parts_.dim, out.data + first * out.stride, out.stride);
-  }
-}
-
-void EmbeddingTable::lookup(std::span<const std::int64_t> keys, OutputRows out, std::size_t threads,
-                            Monitor* monitor) const {
-  count(keys.size());
-  parallel_for(
-      keys.size(), threads, grain(keys.size(), keys.size()),
-      [&](std::size_t begin, std::size_t end, std::size_t) {
-        lookup_range(keys.subspan(begin, end - begin), {out.data + begin * out.stride, out.stride});
-      },
-      monitor);
-}
-
-void EmbeddingTable::score(const float* query, std::span<const std::int64_t> keys, float* out, std::size_t threads,
-                           Monitor* monitor) const {
-  const auto score_rows = kernels_.score[static_cast<std::size_t>(parts_.format)];
-  const float sum = query_sum(query, parts_.dim);
-  count(keys.size());
-  parallel_for(
-      keys.size(), threads, grain(keys.size(), keys.size()),
-      [&](std::size_t begin, std::size_t end, std::size_t) {
-        RowPointer rows[kChunkRows];
-        for (std::size_t first = begin; first < end; first += kChunkRows) {
-          const std::size_t count = std::min(kChunkRows, end - first);
-          resolve(keys.data() + first, count, rows);
-          score_rows(rows, count, parts_.dim, query, sum, out + first);
-        }
-      },
-      monitor);
 }
 
 }  // namespace semblance

@@ -1,25 +1,15 @@
-// One immutable table of quantised rows: from keys to row addresses, and from there to vectors, bags and scores.
+// One immutable table of stored, quantised rows.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
 
-#include "core/parallel.hpp"
-#include "kernel_table.hpp"
 #include "table/key_map.hpp"
+#include "table/table.hpp"
 
 namespace semblance {
-
-using kernels::RowPointer;
-using kernels::TableFormat;
-
-enum class Pooling : std::uint8_t { sum, mean, max };
-
-// What a key that is not in the table stands for. A null `row` under `row` would be zero; `error` refuses the call.
-enum class Missing : std::uint8_t { zero, row, error };
 
 // Borrowed memory that outlives the table.
 struct TableParts {
@@ -27,79 +17,43 @@ struct TableParts {
   std::size_t dim = 0;
   const std::byte* rows = nullptr;
   std::size_t row_count = 0;
-  std::optional<std::span<const KeyBucket>> buckets;  // without: keys are row numbers
-  Missing missing = Missing::error;
-  RowPointer missing_row = nullptr;
+  std::size_t row_step = 0;  // bytes from one row to the next; fewer than a row has where rows overlap
+  // How keys become row numbers: through buckets, or by this array (-1: a row of zeros), or they are row numbers.
+  std::optional<std::span<const KeyBucket>> buckets;
+  std::optional<std::span<const std::int32_t>> remap;
+  KeyPolicy policy;
   // Newer rows and removals, looked at before all else: a bucket row below `delta_count` is in `delta_rows`, any other
   // says that the key was removed.
   std::optional<std::span<const KeyBucket>> delta;
   const std::byte* delta_rows = nullptr;
   std::size_t delta_count = 0;
-  std::optional<std::int64_t> padding;  // a key that is no row at all: not counted in means, zeros in look-ups
 };
 
-struct BagValues {
-  const std::int64_t* keys;
-  const float* weights;  // null: ones
-  std::span<const std::int64_t> offsets;
-  Pooling pooling;
-};
-
-// f32 rows `stride` floats apart.
-struct OutputRows {
-  float* data;
-  std::size_t stride;
-};
-
-class EmbeddingTable {
+class EmbeddingTable final : public Table {
  public:
   explicit EmbeddingTable(const TableParts& parts);
 
-  TableFormat format() const { return parts_.format; }
-  std::size_t dim() const { return parts_.dim; }
-  std::size_t size() const { return parts_.row_count; }
-  std::size_t row_bytes() const { return kernels::table_row_bytes(parts_.format, parts_.dim); }
-  std::uint64_t looked_up() const { return looked_up_.load(std::memory_order_relaxed); }
-  std::uint64_t unknown() const { return unknown_.load(std::memory_order_relaxed); }
+  std::size_t size() const override { return parts_.remap ? parts_.remap->size() : parts_.row_count; }
+  std::size_t row_bytes() const override { return kernels::table_row_bytes(parts_.format, parts_.dim); }
+  void prefetch(std::span<const std::int64_t> keys) const override;
 
-  // Throws ArgumentError (row numbers) or NotFoundError (keys) for the first key that is not there, where the table's
-  // policy is `error`; else does nothing. Every call below expects keys that passed.
-  void check_keys(std::span<const std::int64_t> keys) const;
-
-  void lookup(std::span<const std::int64_t> keys, OutputRows out, std::size_t threads, Monitor* monitor) const;
-  void pool(const BagValues& values, OutputRows out, std::size_t threads, Monitor* monitor) const;
-  // out[i] = the dot product of the query, f32[dim], and the row of keys[i].
-  void score(const float* query, std::span<const std::int64_t> keys, float* out, std::size_t threads,
-             Monitor* monitor) const;
-
-  // One thread's share, for callers that split the work themselves: bags [begin, end) or keys. They `count` the keys.
-  void count(std::size_t keys) const { looked_up_.fetch_add(keys, std::memory_order_relaxed); }
-  void lookup_range(std::span<const std::int64_t> keys, OutputRows out) const;
-  void pool_range(const BagValues& values, std::size_t begin, std::size_t end, OutputRows out) const;
-
-  bool contains(std::int64_t key) const;
-  // Asks memory for the first rows of keys that will be looked up soon.
-  void prefetch(std::span<const std::int64_t> keys) const;
+ protected:
+  std::size_t locate(const std::int64_t* keys, std::size_t count, RowPointer* rows, float* scratch) const override;
+  void find(const std::int64_t* keys, std::size_t count, bool* found) const override;
+  bool has_all(std::span<const std::int64_t> keys) const override;
+  bool by_row_number() const override { return !parts_.buckets; }
 
  private:
-  // rows[i] = where keys[i] is; keys not there become the table's missing row. Returns how many those are.
-  std::size_t locate(const std::int64_t* keys, std::size_t count, RowPointer* rows) const;
+  std::size_t locate_base(const std::int64_t* keys, std::size_t count, RowPointer* rows) const;
   std::size_t locate_dense(const std::int64_t* keys, std::size_t count, RowPointer* rows) const;
+  std::size_t locate_remapped(const std::int64_t* keys, std::size_t count, RowPointer* rows) const;
   std::size_t locate_keyed(const std::int64_t* keys, std::size_t count, RowPointer* rows) const;
   std::size_t overlay(const std::int64_t* keys, std::size_t count, RowPointer* rows, std::size_t unknown) const;
-  // As `locate`, and padding becomes no row at all; counts unknown keys.
-  void resolve(const std::int64_t* keys, std::size_t count, RowPointer* rows) const;
-  void pool_long_bag(const BagValues& values, std::size_t bag, OutputRows out) const;
-  void finish_bags(const BagValues& values, std::size_t begin, std::size_t end, OutputRows out) const;
-  std::size_t counted(const BagValues& values, std::size_t bag) const;
-  std::size_t grain(std::size_t rows, std::size_t items) const;
+  RowPointer row(std::size_t number) const { return parts_.rows + number * parts_.row_step; }
 
   TableParts parts_;
-  const kernels::TableKernels& kernels_;
-  mutable std::atomic<std::uint64_t> looked_up_{0}, unknown_{0};
+  std::optional<KeyFilter> changed_;  // keys of the delta
+  bool removals_ = false;             // in the delta
 };
-
-// Throws ArgumentError unless offsets start at 0, never decrease and end at `values`.
-void check_offsets(std::span<const std::int64_t> offsets, std::size_t values);
 
 }  // namespace semblance

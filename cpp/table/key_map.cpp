@@ -1,6 +1,7 @@
 #include "table/key_map.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <string>
 
 #include "core/error.hpp"
@@ -8,21 +9,13 @@
 namespace semblance {
 namespace {
 
-constexpr std::size_t kKeysAhead = 16;
+constexpr std::size_t kKeysAhead = 32;
 constexpr std::size_t kPollKeys = 1 << 16;
-
-// The finaliser of splitmix64 (Steele, Lea, Flood 2014): every bit of the key reaches every bit of the hash.
-std::uint64_t mix(std::int64_t key) {
-  auto x = static_cast<std::uint64_t>(key) + 0x9E3779B97F4A7C15U;
-  x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9U;
-  x = (x ^ x >> 27) * 0x94D049BB133111EBU;
-  return x ^ x >> 31;
-}
 
 // The high word of hash * buckets: even for any number of buckets, without a division (Lemire 2016).
 std::size_t home_bucket(std::int64_t key, std::size_t buckets) {
   __extension__ using Wide = unsigned __int128;
-  return static_cast<std::size_t>(static_cast<Wide>(mix(key)) * buckets >> 64);
+  return static_cast<std::size_t>(static_cast<Wide>(mix64(static_cast<std::uint64_t>(key))) * buckets >> 64);
 }
 
 std::size_t next_bucket(std::size_t bucket, std::size_t buckets) { return bucket + 1 == buckets ? 0 : bucket + 1; }
@@ -49,10 +42,14 @@ void insert(std::span<KeyBucket> buckets, std::int64_t key, std::uint32_t row) {
   buckets[at].rows[slot] = row;
 }
 
-// Free slots hold kNoRow, so a stale key in one cannot give a row.
+// Free slots hold kNoRow, so a stale key in one cannot give a row. In arithmetic: a branch on where the key is would be
+// mispredicted at every other key.
 std::uint32_t row_in(const KeyBucket& bucket, std::int64_t key) {
   std::uint32_t row = kNoRow;
-  for (std::size_t s = 0; s < kBucketKeys; ++s) row = bucket.keys[s] == key ? std::min(row, bucket.rows[s]) : row;
+  for (std::size_t s = 0; s < kBucketKeys; ++s) {
+    const std::uint32_t miss = std::uint32_t{0} - static_cast<std::uint32_t>(bucket.keys[s] != key);
+    row = std::min(row, bucket.rows[s] | miss);
+  }
   return row;
 }
 
@@ -82,6 +79,18 @@ void build_key_map(std::span<const std::int64_t> keys, std::span<KeyBucket> buck
         }
       },
       monitor);
+}
+
+KeyFilter::KeyFilter(std::span<const KeyBucket> buckets)
+    : shift_(64 - static_cast<unsigned>(std::bit_width(std::max<std::size_t>(64, buckets.size() * kBucketKeys * 8)))),
+      bits_((std::size_t{1} << (64 - shift_)) / 64) {
+  for (const KeyBucket& bucket : buckets) {
+    for (std::size_t s = 0; s < kBucketKeys; ++s) {
+      if (bucket.rows[s] == kNoRow) continue;
+      const std::uint64_t bit = mix64(static_cast<std::uint64_t>(bucket.keys[s])) >> shift_;
+      bits_[bit / 64] |= std::uint64_t{1} << (bit % 64);
+    }
+  }
 }
 
 void prefetch_buckets(std::span<const KeyBucket> buckets, const std::int64_t* keys, std::size_t count) {

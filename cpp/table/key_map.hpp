@@ -5,8 +5,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "core/parallel.hpp"
+#include "core/rng.hpp"
 
 namespace semblance {
 
@@ -30,6 +32,21 @@ void build_key_map(std::span<const std::int64_t> keys, std::span<KeyBucket> buck
 
 // rows[i] = the row of keys[i], or kNoRow. Reads nothing outside the buckets, whatever they hold.
 void find_rows(std::span<const KeyBucket> buckets, const std::int64_t* keys, std::size_t count, std::uint32_t* rows);
+
+// Says of a key that it is in none of the buckets, or that it may be in one: a bit for each of eight to sixteen hashes
+// a key, so that about one key in ten that is not there is let through.
+class KeyFilter {
+ public:
+  explicit KeyFilter(std::span<const KeyBucket> buckets);
+  bool may_hold(std::int64_t key) const {
+    const std::uint64_t bit = mix64(static_cast<std::uint64_t>(key)) >> shift_;
+    return (bits_[bit / 64] >> (bit % 64) & 1) != 0;
+  }
+
+ private:
+  unsigned shift_;
+  std::vector<std::uint64_t> bits_;
+};
 
 // Asks memory for the buckets where a search for the keys begins.
 void prefetch_buckets(std::span<const KeyBucket> buckets, const std::int64_t* keys, std::size_t count);

@@ -4,24 +4,15 @@
 #include <string>
 
 #include "core/error.hpp"
-#include "table/embedding_table.hpp"
+#include "table/resolver.hpp"
 
 namespace semblance {
 namespace {
-
-constexpr std::size_t kChunkRows = 1024;
 
 std::size_t offset(const BagValues& values, std::size_t bag) { return static_cast<std::size_t>(values.offsets[bag]); }
 
 const float* weights_at(const BagValues& values, std::size_t first) {
   return values.weights ? values.weights + first : nullptr;
-}
-
-// The end of the longest run of whole bags from `begin` on that one chunk holds; `begin` where the first is too long.
-std::size_t whole_bags(const BagValues& values, std::size_t begin, std::size_t end) {
-  const std::size_t limit = offset(values, begin) + kChunkRows;
-  while (begin < end && offset(values, begin + 1) <= limit) ++begin;
-  return begin;
 }
 
 kernels::PoolRows kernel_of(const kernels::TableKernels& kernels, Pooling pooling, TableFormat format) {
@@ -31,60 +22,65 @@ kernels::PoolRows kernel_of(const kernels::TableKernels& kernels, Pooling poolin
 
 }  // namespace
 
-void EmbeddingTable::pool_range(const BagValues& values, std::size_t begin, std::size_t end, OutputRows out) const {
-  const kernels::PoolRows pool_rows = kernel_of(kernels_, values.pooling, parts_.format);
-  RowPointer rows[kChunkRows];
+// The end of the longest run of whole bags from `begin` on that one chunk holds; `begin` where the first is too long.
+std::size_t Table::whole_bags(const BagValues& values, std::size_t begin, std::size_t end) const {
+  const std::size_t limit = offset(values, begin) + chunks_.rows;
+  while (begin < end && offset(values, begin + 1) <= limit) ++begin;
+  return begin;
+}
+
+void Table::pool_range(const BagValues& values, std::size_t begin, std::size_t end, OutputRows out) const {
+  const kernels::PoolRows pool_rows = kernel_of(kernels_, values.pooling, format_);
+  Resolver resolve(*this);
   for (std::size_t bag = begin; bag < end;) {
     const std::size_t last = whole_bags(values, bag, end);
     if (last == bag) {
-      pool_long_bag(values, bag, out);
+      pool_long_bag(values, bag, resolve, out);
       ++bag;
       continue;
     }
     const std::size_t first = offset(values, bag);
-    resolve(values.keys + first, offset(values, last) - first, rows);
+    const RowPointer* rows = resolve(values.keys + first, offset(values, last) - first);
     const kernels::Bags bags = {rows, weights_at(values, first), values.offsets.data() + bag, last - bag, false};
-    pool_rows(bags, parts_.dim, out.data + bag * out.stride, out.stride);
+    pool_rows(bags, dim_, out.from(bag).data, out.stride);
     bag = last;
   }
   finish_bags(values, begin, end, out);
 }
 
-void EmbeddingTable::pool_long_bag(const BagValues& values, std::size_t bag, OutputRows out) const {
-  const kernels::PoolRows pool_rows = kernel_of(kernels_, values.pooling, parts_.format);
-  RowPointer rows[kChunkRows];
+void Table::pool_long_bag(const BagValues& values, std::size_t bag, Resolver& resolve, OutputRows out) const {
+  const kernels::PoolRows pool_rows = kernel_of(kernels_, values.pooling, format_);
   const std::size_t begin = offset(values, bag), end = offset(values, bag + 1);
-  for (std::size_t first = begin; first < end; first += kChunkRows) {
-    const std::size_t count = std::min(kChunkRows, end - first);
-    resolve(values.keys + first, count, rows);
+  for (std::size_t first = begin; first < end; first += chunks_.rows) {
+    const std::size_t count = std::min(chunks_.rows, end - first);
+    const RowPointer* rows = resolve(values.keys + first, count);
     const std::int64_t piece[2] = {0, static_cast<std::int64_t>(count)};
-    pool_rows({rows, weights_at(values, first), piece, 1, first != begin}, parts_.dim, out.data + bag * out.stride,
-              out.stride);
+    pool_rows({rows, weights_at(values, first), piece, 1, first != begin}, dim_, out.from(bag).data, out.stride);
   }
 }
 
-std::size_t EmbeddingTable::counted(const BagValues& values, std::size_t bag) const {
+std::size_t Table::counted(const BagValues& values, std::size_t bag) const {
   const std::size_t begin = offset(values, bag), end = offset(values, bag + 1);
-  if (!parts_.padding) return end - begin;
-  return end - begin - static_cast<std::size_t>(std::count(values.keys + begin, values.keys + end, *parts_.padding));
+  if (!policy_.padding) return end - begin;
+  return end - begin - static_cast<std::size_t>(std::count(values.keys + begin, values.keys + end, *policy_.padding));
 }
 
 // Means multiply by the reciprocal of the count, as FBGEMM does; weights do not enter the count.
-void EmbeddingTable::finish_bags(const BagValues& values, std::size_t begin, std::size_t end, OutputRows out) const {
+void Table::finish_bags(const BagValues& values, std::size_t begin, std::size_t end, OutputRows out) const {
   if (values.pooling == Pooling::sum) return;
   for (std::size_t bag = begin; bag < end; ++bag) {
     float* row = out.data + bag * out.stride;
     const std::size_t count = counted(values, bag);
     if (count == 0) {
-      std::fill_n(row, parts_.dim, 0.0F);
+      std::fill_n(row, dim_, 0.0F);
     } else if (values.pooling == Pooling::mean) {
       const float share = 1.0F / static_cast<float>(count);
-      for (std::size_t j = 0; j < parts_.dim; ++j) row[j] *= share;
+      for (std::size_t j = 0; j < dim_; ++j) row[j] *= share;
     }
   }
 }
 
-void EmbeddingTable::pool(const BagValues& values, OutputRows out, std::size_t threads, Monitor* monitor) const {
+void Table::pool(const BagValues& values, OutputRows out, std::size_t threads, Monitor* monitor) const {
   const std::size_t bags = values.offsets.size() - 1;
   const std::size_t rows = offset(values, bags);
   count(rows);

@@ -7,11 +7,10 @@ namespace semblance {
 namespace {
 
 constexpr std::size_t kFieldsAhead = 8;
-// Output that stays in the first-level cache. Neighbouring fields share lines (an output row need not be aligned): a
-// line that was evicted between its two writes costs several times the look-up.
-constexpr std::size_t kBlockBytes = 16 * 1024;
-constexpr std::size_t kSmallOutput = 256 * 1024;  // stays in the second-level cache as a whole
-constexpr std::size_t kTaskBytes = 128 * 1024;    // of row memory: what is worth handing to another thread
+// Output that stays in the second-level cache. Neighbouring fields share lines (an output row need not be aligned): a
+// line that was evicted between its two writes costs several times the look-up. Smaller blocks make shorter tasks.
+constexpr std::size_t kBlockBytes = 256 * 1024;
+constexpr std::size_t kTaskBytes = 128 * 1024;  // of row memory: what is worth handing to another thread
 
 struct Task {
   std::size_t field, begin, end;  // examples
@@ -23,8 +22,7 @@ std::size_t field_bytes(const GroupField& field) {
 
 // Blocks of examples outside, fields inside: a block's output stays in the cache until all its fields are written.
 std::vector<Task> split(std::size_t fields, std::size_t batch, std::size_t bytes, std::size_t width) {
-  const std::size_t output_bytes = batch * width * sizeof(float);
-  const std::size_t cached = output_bytes <= kSmallOutput ? batch : kBlockBytes / (width * sizeof(float));
+  const std::size_t cached = kBlockBytes / (width * sizeof(float));
   const std::size_t enough = batch * fields * kTaskBytes / std::max<std::size_t>(bytes, 1);
   const std::size_t block = std::clamp<std::size_t>(std::min(cached, enough), 1, batch);
   std::vector<Task> tasks;

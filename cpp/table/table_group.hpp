@@ -5,12 +5,12 @@
 #include <cstdint>
 #include <span>
 
-#include "table/embedding_table.hpp"
+#include "table/table.hpp"
 
 namespace semblance {
 
 struct GroupField {
-  const EmbeddingTable* table;
+  const Table* table;
   std::span<const std::int64_t> keys;
   std::span<const std::int64_t> offsets;  // batch + 1, or empty: one key an example
   const float* weights;

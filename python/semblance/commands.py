@@ -1,4 +1,4 @@
-"""The commands: index, search, check, distill, doctor."""
+"""The commands: index, search, check, distill, quantize, doctor."""
 
 from __future__ import annotations
 
@@ -273,6 +273,52 @@ def _texts_of(file: str, name: str) -> Iterator[str]:
         if not isinstance(text, str):
             raise ArgumentError(f"{item.place}: expected text in the field {name!r}, got {item.problem or text!r}")
         yield text
+
+
+@app.command()
+@reported
+def quantize(
+    *,
+    weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help=".npy, .safetensors or .parquet.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The table file to write.")],
+    dtype: Annotated[str, typer.Option("--dtype", help="f32, f16, bf16, i8, i4, i2 or fp8.")] = "i8",
+    tensor: Annotated[str | None, typer.Option("--tensor", help="Which tensor of a .safetensors file.")] = None,
+    column: Annotated[str | None, typer.Option("--column", help="Which column of a .parquet file.")] = None,
+    key_column: Annotated[str | None, typer.Option("--key-column", help="Keys of the rows in a .parquet file.")] = None,
+    missing: Annotated[str, typer.Option("--missing", help="Unknown keys: error, zero, mean or row:N.")] = "error",
+    as_json: Json = False,
+) -> None:
+    """Turn embedding WEIGHTS into a table file, and print the error that this introduces.
+
+    Nothing is unpickled: write torch weights as .safetensors first.
+    """
+    from .tables import EmbeddingTable, fidelity
+    from .weights import read_weights
+
+    source = read_weights(weights, tensor, column, key_column)
+    table = EmbeddingTable.from_dense(source.rows, dtype, source.keys, missing)  # type: ignore[arg-type]
+    report = fidelity(table, source.rows, source.keys)
+    table.save(out)
+    result = {
+        "out": str(out),
+        "name": source.name,
+        "rows": len(table),
+        "dim": table.dim,
+        "dtype": table.dtype,
+        "bytes_before": source.rows.nbytes,
+        "bytes": table.nbytes,
+        "bytes_per_row": table.stats()["row_bytes"],
+        **report._asdict(),
+    }
+    if as_json:
+        print(json.dumps(result))
+        return
+    share = table.nbytes / max(source.rows.nbytes, 1)
+    print(f"{out}: {len(table)} rows x {table.dim} as {table.dtype}, {table.nbytes} bytes ({share:.1%} of before)")
+    print(
+        f"error: rmse {report.rmse:.3g}, {report.relative:.3%} of the weights' root mean square, "
+        f"largest {report.largest:.3g}; mean cosine {report.cosine:.6f}"
+    )
 
 
 @app.command()

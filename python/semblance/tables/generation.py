@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,16 @@ class Layout:
         """The native policy: "mean" and "row:n" both answer with a row that was picked when the table was built."""
         return self.missing if self.missing in ("zero", "error") else "row"
 
+    def metadata(self) -> dict[str, str]:
+        return {
+            "dtype": self.dtype,
+            "dim": str(self.dim),
+            "keys": self.keys.kind,
+            "key_seed": str(self.keys.seed),
+            "missing": self.missing,
+            "padding": "" if self.padding is None else str(self.padding),
+        }
+
 
 @dataclass(frozen=True)
 class Delta:
@@ -63,16 +73,17 @@ class Generation:
     missing_row: Bytes | None = None
     delta: Delta | None = None
     number: int = 0
+    remap: NDArray[np.int32] | None = None
     native: _native.Table = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         layout = self.layout
         delta = self.delta
-        native = _native.Table(
+        native = _native.stored(
             layout.dtype,
             layout.dim,
             self.rows,
-            self.buckets,
+            self.buckets if self.remap is None else self.remap,
             layout.policy,
             self.missing_row,
             layout.padding,
@@ -82,14 +93,44 @@ class Generation:
         object.__setattr__(self, "native", native)
 
     @property
+    def key_count(self) -> int:
+        """Row numbers, or keys, of the base."""
+        return len(self.rows if self.remap is None else self.remap)
+
+    @property
+    def row_bytes(self) -> int:
+        return self.layout.row_bytes
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes by part."""
+        maps = [part.nbytes for part in (self.buckets, self.remap) if part is not None]
+        return {
+            "rows_nbytes": self.rows.nbytes,
+            "keys_nbytes": sum(maps),
+            "delta_nbytes": 0 if self.delta is None else self.delta.nbytes,
+        }
+
+    @property
     def nbytes(self) -> int:
-        parts = (self.rows, self.buckets, self.missing_row, self.delta)
-        return sum(part.nbytes for part in parts if part is not None)
+        return sum(self.arrays().values())
+
+    def arrays(self) -> dict[int, int]:
+        """Identity and bytes of every array, so that what several tables share is counted once."""
+        return {id(array): array.nbytes for array in self.tensors().values()}
+
+    def live_count(self) -> int:
+        """Keys that can be found."""
+        delta = self.delta
+        if delta is None:
+            return self.key_count
+        bare = replace(self, delta=None)
+        return self.key_count - int(bare.native.find(delta.keys).sum()) + len(delta.rows)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         named: dict[str, NDArray[Any] | None] = {
             "rows": self.rows,
             "buckets": self.buckets,
+            "remap": self.remap,
             "missing_row": self.missing_row,
         }
         if self.delta is not None:
@@ -97,17 +138,7 @@ class Generation:
         return {name: array for name, array in named.items() if array is not None}
 
     def metadata(self) -> dict[str, str]:
-        layout = self.layout
-        return {
-            "kind": KIND,
-            "table_version": VERSION,
-            "dtype": layout.dtype,
-            "dim": str(layout.dim),
-            "keys": layout.keys.kind,
-            "key_seed": str(layout.keys.seed),
-            "missing": layout.missing,
-            "padding": "" if layout.padding is None else str(layout.padding),
-        }
+        return {"kind": KIND, "table_version": VERSION, **self.layout.metadata()}
 
 
 def check_missing(missing: str, rows: int) -> None:
@@ -143,13 +174,15 @@ def from_tensors(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> Gen
     FormatError
         Where a tensor or an entry is absent, of another form, or of a newer version.
     """
-    layout = _layout(metadata)
+    layout = layout_of(metadata, KIND)
+    if layout.dtype not in DTYPES:
+        raise FormatError(f"table file: expected a dtype of {DTYPES}, got {layout.dtype!r}")
     rows = _tensor(tensors, "rows", layout.row_bytes, 2)
-    buckets = _tensor(tensors, "buckets", _BUCKET_BYTES, 2) if layout.keys.kind != "rows" else None
-    buckets = None if buckets is None else _aligned(buckets)
+    buckets = buckets_of(tensors) if layout.keys.kind in ("int64", "str") else None
+    remap = _remap(tensors) if layout.keys.kind == "pruned" else None
     row = _tensor(tensors, "missing_row", layout.row_bytes, 1) if layout.policy == "row" else None
     try:
-        return Generation(layout, rows, buckets, row, _delta(tensors, layout))
+        return Generation(layout, rows, buckets, row, _delta(tensors, layout), remap=remap)
     except ArgumentError as error:
         raise FormatError(f"table file: {error}") from error
 
@@ -164,14 +197,28 @@ def _delta(tensors: Mapping[str, Any], layout: Layout) -> Delta | None:
     return Delta(keys, rows, _aligned(_tensor(tensors, "delta_buckets", _BUCKET_BYTES, 2)))
 
 
+def _remap(tensors: Mapping[str, Any]) -> NDArray[np.int32]:
+    remap = tensors.get("remap")
+    if remap is None or remap.dtype != np.int32 or remap.ndim != 1:
+        got = "nothing" if remap is None else f"{remap.dtype} of shape {remap.shape}"
+        raise FormatError(f"table file: expected tensor 'remap' as int32 of shape (n,), got {got}")
+    return np.ascontiguousarray(remap)
+
+
+def buckets_of(tensors: Mapping[str, Any]) -> Bytes:
+    """The buckets of the keys, at an address that native code can read them from."""
+    return _aligned(_tensor(tensors, "buckets", _BUCKET_BYTES, 2))
+
+
 def _aligned(buckets: Bytes) -> Bytes:
     return buckets.copy() if buckets.ctypes.data % 8 else buckets
 
 
-def _layout(metadata: Mapping[str, str]) -> Layout:
+def layout_of(metadata: Mapping[str, str], expected_kind: str) -> Layout:
+    """The layout that a file's metadata tells of; FormatError where it is of another kind, incomplete or newer."""
     kind, version = metadata.get("kind"), metadata.get("table_version")
-    if kind != KIND:
-        raise FormatError(f"table file: expected kind {KIND!r}, got {kind!r}")
+    if kind != expected_kind:
+        raise FormatError(f"table file: expected kind {expected_kind!r}, got {kind!r}")
     if version != VERSION:
         raise FormatError(f"table file: expected table_version {VERSION}, got {version!r} (a newer file?)")
     try:
@@ -180,8 +227,8 @@ def _layout(metadata: Mapping[str, str]) -> Layout:
         layout = Layout(metadata["dtype"], int(metadata["dim"]), keys, metadata["missing"], padding)
     except (KeyError, ValueError) as error:
         raise FormatError(f"table file: expected complete metadata, got {error!r}") from error
-    if layout.dtype not in DTYPES or not 0 < layout.dim <= 1 << 20:
-        raise FormatError(f"table file: expected a dtype of {DTYPES} and a dim, got {layout.dtype!r} and {layout.dim}")
+    if not 0 < layout.dim <= 1 << 20:
+        raise FormatError(f"table file: expected a dim from 1 to 2^20, got {layout.dim}")
     return layout
 
 

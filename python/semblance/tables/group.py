@@ -76,8 +76,11 @@ class TableGroup:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the tables, each counted once."""
-        return sum(table.nbytes for table in {id(table): table for table in self._tables}.values())
+        """Bytes of the tables; what several of them share is counted once."""
+        arrays: dict[int, int] = {}
+        for table in self._tables:
+            arrays |= table._generation.arrays()
+        return sum(arrays.values())
 
     def lookup(self, inputs: Any, out: Floats | None = None, *, threads: int = 0) -> Floats:
         """Rows of all fields for a batch of examples.

@@ -13,14 +13,14 @@ from .._core import table as _native
 from ..errors import ArgumentError
 from .arrays import Ints, describe, integer_array
 
-KeyKind: TypeAlias = Literal["rows", "int64", "str"]
-KEY_KINDS: tuple[KeyKind, ...] = ("rows", "int64", "str")
+KeyKind: TypeAlias = Literal["rows", "pruned", "int64", "str"]
+KEY_KINDS: tuple[KeyKind, ...] = ("rows", "pruned", "int64", "str")
 _SEEDS = 16
 
 
 @dataclass(frozen=True)
 class KeySpace:
-    """The kind of a table's keys and, for strings, the seed of their hash."""
+    """The kind of a table's keys and, for strings, the seed of their hash. "pruned": row numbers through a remap."""
 
     kind: KeyKind
     seed: int = 0

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._core import table as _native
-from ..errors import ArgumentError, NotFoundError
+from ..errors import ArgumentError, NotFoundError, UnsupportedError
 from .arrays import Floats, float_array, integer_array, output_array, thread_count
-from .generation import DTYPES, Generation, Layout, check_missing, from_tensors, missing_row
+from .generation import DTYPES, Generation, Layout, check_missing, missing_row
 from .keys import KeySpace, key_space
-from .updates import TableWriter, WriterTurn, compacted, live_count
+from .updates import TableWriter, WriterTurn, compacted
 
 Mode: TypeAlias = Literal["sum", "mean", "max"]
 Dtype: TypeAlias = Literal["f32", "f16", "bf16", "i8", "i4", "i2", "fp8"]
@@ -35,7 +35,7 @@ class EmbeddingTable:
         self._generation = generation
         self._previous: Generation | None = None
         self._slot = _native.Slot(generation.native, generation.layout.keys.kind == "str")
-        self._rows = live_count(generation)
+        self._rows: int | None = generation.live_count()
         self._published = time.time()
         self._counted = (0, 0)
         self._writing = WriterTurn()
@@ -134,6 +134,8 @@ class EmbeddingTable:
         return self._generation.nbytes
 
     def __len__(self) -> int:
+        if self._rows is None:
+            raise UnsupportedError("len: expected a table with a number of rows, got one where every key has a row")
         return self._rows
 
     def __contains__(self, key: object) -> bool:
@@ -278,14 +280,14 @@ class EmbeddingTable:
             return result
         return _score_many(generation, queries, wanted, thread_count(threads))
 
-    def stats(self) -> dict[str, int | float | str]:
+    def stats(self) -> dict[str, Any]:
         """Counts and bytes by part; look-ups and unknown keys since the table was made or loaded.
 
         Returns
         -------
         dict
-            ``rows`` that can be found, ``dim``, ``dtype``, ``row_bytes``, ``nbytes`` and its parts, ``looked_up`` and
-            ``unknown_keys``, ``generation`` and its age in seconds.
+            ``rows`` that can be found (None: every key), ``dim``, ``dtype``, ``row_bytes``, ``nbytes`` and its parts,
+            ``looked_up`` and ``unknown_keys``, ``generation`` and its age in seconds.
 
         Examples
         --------
@@ -293,16 +295,13 @@ class EmbeddingTable:
         36
         """
         generation = self._generation
-        buckets = generation.buckets
         return {
             "rows": self._rows,
             "dim": generation.layout.dim,
             "dtype": generation.layout.dtype,
-            "row_bytes": generation.layout.row_bytes,
-            "rows_nbytes": generation.rows.nbytes,
-            "keys_nbytes": 0 if buckets is None else buckets.nbytes,
+            "row_bytes": generation.row_bytes,
             "nbytes": generation.nbytes,
-            "delta_nbytes": 0 if generation.delta is None else generation.delta.nbytes,
+            **generation.sizes(),
             "looked_up": self._counted[0] + generation.native.looked_up,
             "unknown_keys": self._counted[1] + generation.native.unknown,
             "generation": generation.number,
@@ -396,7 +395,7 @@ class EmbeddingTable:
 
     def _publish(self, fresh: Generation, previous: Generation | None) -> None:
         native = self._generation.native
-        rows = live_count(fresh)
+        rows = fresh.live_count()
         self._counted = (self._counted[0] + native.looked_up, self._counted[1] + native.unknown)
         self._previous, self._generation, self._rows = previous, fresh, rows
         self._slot.publish(fresh.native)
@@ -470,7 +469,9 @@ class EmbeddingTable:
 
     @classmethod
     def _from_tensors(cls, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> EmbeddingTable:
-        return cls(from_tensors(tensors, metadata))
+        from .made import table_from_tensors
+
+        return table_from_tensors(tensors, metadata)
 
 
 def _score_many(generation: Generation, queries: Floats, keys: NDArray[np.int64], threads: int) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -89,9 +90,10 @@ class TableWriter:
             raise ArgumentError(
                 f"rows: expected float32 of shape ({len(wanted)}, {base.layout.dim}), got {dense.shape}"
             )
-        if base.layout.keys.kind == "rows" and wanted.size and not 0 <= wanted.min() <= wanted.max() < len(base.rows):
+        count = base.key_count
+        if base.buckets is None and wanted.size and not 0 <= wanted.min() <= wanted.max() < count:
             raise ArgumentError(
-                f"keys: expected row numbers from 0 to {len(base.rows)} exclusive, got {wanted.min()} to "
+                f"keys: expected row numbers from 0 to {count} exclusive, got {wanted.min()} to "
                 f"{wanted.max()} (a table made with keys= can grow)"
             )
         self._add(wanted, _native.encode(dense, base.layout.dtype, 1, None), live=True)
@@ -136,7 +138,7 @@ def changed(base: Generation, keys: list[Ints], rows: list[Bytes], live: list[bo
     live_rows, removed = last[all_live[last]], last[~all_live[last]]
     ordered = np.ascontiguousarray(all_keys[np.concatenate([live_rows, removed])])
     delta = Delta(ordered, all_rows[live_rows], _native.build_buckets(ordered, None))
-    return Generation(base.layout, base.rows, base.buckets, base.missing_row, delta, base.number + 1)
+    return replace(base, delta=delta, number=base.number + 1)
 
 
 def compacted(base: Generation) -> Generation:
@@ -145,26 +147,31 @@ def compacted(base: Generation) -> Generation:
     if delta is None:
         return base
     if base.buckets is None:
-        rows = base.rows.copy()
-        rows[delta.keys[: len(delta.rows)]] = delta.rows
         removed = np.ascontiguousarray(delta.keys[len(delta.rows) :])
         none = delta.rows[:0].copy()
         rest = Delta(removed, none, _native.build_buckets(removed, None)) if len(removed) else None
-        return Generation(base.layout, rows, None, base.missing_row, rest, base.number + 1)
+        return replace(_folded(base, delta), delta=rest, number=base.number + 1)
     own_keys = _row_keys(base.buckets, len(base.rows))
     kept = ~np.isin(own_keys, delta.keys)
     keys = np.concatenate([own_keys[kept], delta.keys[: len(delta.rows)]])
     rows = np.concatenate([base.rows[kept], delta.rows])
-    return Generation(base.layout, rows, _native.build_buckets(keys, None), base.missing_row, None, base.number + 1)
+    return replace(base, rows=rows, buckets=_native.build_buckets(keys, None), delta=None, number=base.number + 1)
 
 
-def live_count(generation: Generation) -> int:
-    """Rows that can be found."""
-    delta = generation.delta
-    if delta is None:
-        return len(generation.rows)
-    bare = Generation(generation.layout, generation.rows, generation.buckets, generation.missing_row)
-    return len(generation.rows) - int(bare.native.find(delta.keys).sum()) + len(delta.rows)
+def _folded(base: Generation, delta: Delta) -> Generation:
+    """Newer rows in the place of the older ones; keys that were pruned, or shared a row, get one after the others."""
+    numbers = delta.keys[: len(delta.rows)]
+    if base.remap is None:
+        rows = base.rows.copy()
+        rows[numbers] = delta.rows
+        return replace(base, rows=rows)
+    remap = base.remap.copy()
+    keys_of_row = np.bincount(remap[remap >= 0], minlength=len(base.rows) + 1)
+    grown = keys_of_row[remap[numbers]] != 1  # the last count, of no row at all, is 0
+    remap[numbers[grown]] = len(base.rows) + np.arange(int(grown.sum()), dtype=np.int32)
+    rows = np.concatenate([base.rows, delta.rows[grown]])
+    rows[remap[numbers]] = delta.rows
+    return replace(base, rows=rows, remap=remap)
 
 
 def _row_keys(buckets: Bytes, count: int) -> Ints:

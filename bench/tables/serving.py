@@ -1,0 +1,120 @@
+"""What serving costs beside look-ups: the share of the memory's bandwidth, and latency while rows are published.
+
+    python bench/tables/serving.py [--threads 1] [--seconds 10]
+
+Bandwidth: bags over a table far larger than the caches, in bytes of rows (and of the whole cache lines that hold them),
+against the fastest of several streaming passes over memory of the same size. Latency: look-ups of one batch, first
+alone, then while another thread publishes 1 % of the rows every second, in ten publications.
+"""
+
+from __future__ import annotations
+
+import argparse
+import threading
+import time
+
+import numpy as np
+
+import semblance as sb
+
+
+def streaming_bytes_a_second(nbytes: int, threads: int) -> float:
+    """The fastest of NumPy's reading passes, one slice a thread."""
+    memory = np.zeros(nbytes // 8, np.uint64)
+    memory[::512] = 1  # every page is there
+    slices = np.array_split(memory, threads)
+    best = 0.0
+    for reduce in (np.add.reduce, np.bitwise_or.reduce, np.maximum.reduce):
+        for _ in range(4):
+            workers = [threading.Thread(target=reduce, args=(part,)) for part in slices[1:]]
+            begin = time.perf_counter()
+            for worker in workers:
+                worker.start()
+            reduce(slices[0])
+            for worker in workers:
+                worker.join()
+            best = max(best, memory.nbytes / (time.perf_counter() - begin))
+    return best
+
+
+def bandwidth(rows: int, dim: int, dtype: str, threads: int) -> None:
+    rng = np.random.default_rng(0)
+    block = rng.standard_normal((10_000, dim), dtype=np.float32)
+    table = sb.EmbeddingTable.from_dense(np.tile(block, (rows // 10_000, 1)), dtype)
+    row_bytes = table.stats()["row_bytes"]
+    bags, length = 4096, 40
+    sets = [rng.integers(0, len(table), bags * length) for _ in range(8)]
+    offsets = np.arange(0, bags * length + 1, length)
+    out = np.empty((bags, dim), np.float32)
+    times = []
+    for _ in range(4):
+        for values in sets:
+            begin = time.perf_counter()
+            table.pool(values, offsets, out=out, threads=threads)
+            times.append(time.perf_counter() - begin)
+    lines = np.mean([(start % 64 + row_bytes + 63) // 64 * 64 for start in np.arange(0, 64 * row_bytes, row_bytes)])
+    ceiling = streaming_bytes_a_second(table.nbytes, threads)
+    best, median = min(times), float(np.median(times))
+    print(f"{table} {table.nbytes / 1e6:.0f} MB, threads={threads}, streaming {ceiling / 1e9:.1f} GB/s")
+    for name, seconds in (("best", best), ("median", median)):
+        rate = bags * length / seconds
+        print(
+            f"   {name}: rows {rate * row_bytes / 1e9:.1f} GB/s = {rate * row_bytes / ceiling:.0%} of streaming; "
+            f"cache lines {rate * lines / 1e9:.1f} GB/s = {rate * lines / ceiling:.0%}"
+        )
+
+
+def latencies(table: sb.EmbeddingTable, seconds: float) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    batches = [rng.integers(0, len(table), 1024) for _ in range(64)]
+    out = np.empty((1024, table.dim), np.float32)
+    seen, end = [], time.perf_counter() + seconds
+    while (begin := time.perf_counter()) < end:
+        table.lookup(batches[len(seen) % 64], out, threads=1)
+        seen.append(time.perf_counter() - begin)
+    return np.array(seen) * 1e6
+
+
+def publish(table: sb.EmbeddingTable, stop: threading.Event) -> None:
+    """A tenth of 1 % of the rows every tenth of a second, folded in every ten seconds."""
+    rng = np.random.default_rng(1)
+    count, published = len(table) // 1000, 0
+    rows = rng.standard_normal((count, table.dim), dtype=np.float32)
+    while not stop.wait(0.1):
+        with table.writer() as writer:
+            writer.upsert(rng.integers(0, len(table), count), rows)
+        published += 1
+        if published % 100 == 0:
+            table.compact()
+
+
+def disturbed(rows: int, dim: int, seconds: float) -> None:
+    table = sb.EmbeddingTable.from_dense(np.random.default_rng(0).standard_normal((rows, dim), dtype=np.float32))
+    latencies(table, 1.0)
+    alone = latencies(table, seconds)
+    stop = threading.Event()
+    writer = threading.Thread(target=publish, args=(table, stop))
+    writer.start()
+    try:
+        beside = latencies(table, seconds)
+    finally:
+        stop.set()
+        writer.join()
+    print(f"{table}, batch 1024, {table.generation} generations published in {seconds:.0f} s")
+    for q in (50, 99, 99.9):
+        a, b = np.percentile(alone, q), np.percentile(beside, q)
+        print(f"   p{q}: alone {a:.1f} us, while publishing {b:.1f} us, ratio {b / a:.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    args = parser.parse_args()
+    for dtype in ("i8", "i4"):
+        bandwidth(4_000_000, 128, dtype, args.threads)
+    disturbed(1_000_000, 64, args.seconds)
+
+
+if __name__ == "__main__":
+    main()
