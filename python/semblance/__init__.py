@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from . import tables as tables
     from .collection import Collection as Collection
     from .collection import Hit as Hit
+    from .encode import Batching as Batching
     from .encode import Encoder as Encoder
     from .encode import distill as distill
     from .ground_truth import exact as exact
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 # Where each public name lives; a module of this package where the value is None.
 _HOMES: dict[str, str | None] = {
     "Allowed": "searching",
+    "Batching": "encode",
     "Collection": "collection",
     "EmbeddingTable": "tables",
     "Encoder": "encode",
@@ -53,6 +55,7 @@ _HOMES: dict[str, str | None] = {
 __all__ = [
     "Allowed",
     "ArgumentError",
+    "Batching",
     "CapacityError",
     "Collection",
     "EmbeddingTable",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .distillation import distill, distill_file
+from .dynamic import Batching
 from .encoder import Encoder
 
-__all__ = ["Encoder", "distill", "distill_file"]
+__all__ = ["Batching", "Encoder", "distill", "distill_file"]

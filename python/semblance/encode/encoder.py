@@ -6,41 +6,24 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xxhash
 
-from ..errors import ArgumentError, NotFoundError, UnsupportedError
-from . import hub, pooling
-from .devices import check_device
-from .static import StaticModel, default_model
+from ..errors import ArgumentError, UnsupportedError
+from . import pooling
+from .batching import padded_length
+from .dynamic import Batching, DynamicBatcher, Work
+from .opening import Model, check_options, open_model
+from .static import StaticModel
 from .texts import Report, checked, windows
 from .tokenize import check_length
 
 if TYPE_CHECKING:
-    from .onnx import OnnxModel
+    from .model import OnnxModel
 
 Progress = bool | Callable[[int, int], object]
-
-
-class Model(Protocol):
-    """What an encoder needs of a model that reads texts."""
-
-    name: str
-    device: str
-    max_tokens: int
-
-    @property
-    def dim(self) -> int: ...
-
-    def encode_windows(
-        self, windows: Iterable[list[str]], batch_tokens: int | None = None, report: Report | None = None
-    ) -> Iterator[np.ndarray]: ...
-
-    def tokens(self, texts: list[str]) -> list[list[str]]: ...
-
-    def identity(self) -> str: ...
 
 
 class Encoder:
@@ -55,7 +38,8 @@ class Encoder:
         "cpu", "cuda", "cuda:1"; "auto" takes CUDA where it works and says once through ``logging`` what it took.
     pooling : str
         "auto" follows the folder (mean where it says nothing); "mean", "cls", "last", "max", "mean_sqrt",
-        "weighted_mean".
+        "weighted_mean", "dupmae" (cls beside the maximum over ordinary tokens); several joined by "+" are put side by
+        side: "cls+mean". An output without a token axis is taken as it is.
     dims : int, optional
         Keep the first ``dims`` dimensions, before the vectors are brought to unit length.
     instruction : str, optional
@@ -64,8 +48,13 @@ class Encoder:
         Tokens of a text that count, special tokens included; None takes the model's own limit.
     output : str, optional
         The ONNX output to use; None takes the first one with a vector per token, else the first of floats.
+    pool_instruction : bool, optional
+        Whether the instruction's tokens (and the special ones before it) count in pooling; None follows the folder.
     threads : int
-        Of an ONNX model; 0 = the cores that affinity and control group allow.
+        Of an ONNX model; 0 = the cores that affinity and control group allow. Callers from several threads take turns
+        on them.
+    batching : Batching, optional
+        How `aencode` gathers texts; None takes `Batching`'s defaults.
 
     Raises
     ------
@@ -106,14 +95,16 @@ class Encoder:
         instruction: str | None = None,
         max_tokens: int | None = None,
         output: str | None = None,
+        pool_instruction: bool | None = None,
         threads: int = 0,
+        batching: Batching | None = None,
     ) -> None:
-        options: dict[str, Any] = {"device": check_device(device), "pooling": _check_pooling(pooling), "output": output}
-        options["threads"] = _check_threads(threads)
-        options["max_tokens"] = None if max_tokens is None else check_length(max_tokens, "max_tokens")
-        if instruction is not None and not isinstance(instruction, str):
-            raise ArgumentError(f"instruction: expected str, got {type(instruction).__name__}")
-        self._settle(_open(model, options), dims, instruction or "")
+        options = {
+            "device": device, "pooling": pooling, "output": output, "threads": threads, "max_tokens": max_tokens,
+            "instruction": instruction or "", "pool_instruction": pool_instruction,
+        }  # fmt: skip
+        check_options({**options, "instruction": instruction})
+        self._settle(open_model(model, options), dims, instruction or "", batching)
 
     @classmethod
     def _of(cls, model: Model, dims: int | None = None, instruction: str = "") -> Encoder:
@@ -122,10 +113,13 @@ class Encoder:
         encoder._settle(model, dims, instruction)
         return encoder
 
-    def _settle(self, model: Model, dims: int | None, instruction: str) -> None:
+    def _settle(self, model: Model, dims: int | None, instruction: str, batching: Batching | None = None) -> None:
         if dims is not None and check_length(dims, "dims") > model.dim:
             raise ArgumentError(f"dims: expected at most the model's {model.dim}, got {dims}")
+        if batching is not None and not isinstance(batching, Batching):
+            raise ArgumentError(f"batching: expected a Batching, got {type(batching).__name__}")
         self._model, self._dims, self._instruction = model, dims, instruction
+        self._batcher = DynamicBatcher(_work(model), batching or Batching())
 
     @cached_property
     def dim(self) -> int:
@@ -203,6 +197,55 @@ class Encoder:
             vectors = self._encode_inputs(texts, size, progress)
         else:
             vectors = self._encode_texts(texts, size, progress)
+        return self._finished(vectors, normalize)
+
+    async def aencode(self, texts: Iterable[str], *, normalize: bool = True) -> np.ndarray:
+        """Vectors of texts, in batches shared with every other caller of this encoder.
+
+        Parameters
+        ----------
+        texts : iterable of str
+            As for `encode`.
+        normalize : bool
+            Bring every vector to unit length.
+
+        Returns
+        -------
+        ndarray
+            (n, dim) f32, the same bits as `encode` gives.
+
+        Raises
+        ------
+        ArgumentError
+            A single str, or items that are no str.
+        UnsupportedError
+            A model that takes no texts.
+        CapacityError
+            More texts wait than ``batching`` allows; nothing of this call is run.
+        Error
+            The model gave NaN or inf for one of these texts; other callers are not touched.
+
+        Notes
+        -----
+        Safe from many tasks, event loops and threads. Waiting texts are served in turn, one of each caller, under the
+        token budget and the maximum delay of `Batching`; only two batches are ever prepared ahead. Cancelling the task
+        drops what has not run yet. Cost beyond `encode`: about 0.2 ms a call.
+
+        Examples
+        --------
+        >>> import asyncio, semblance as sb
+        >>> encoder = sb.Encoder()
+        >>> async def both():
+        ...     return await asyncio.gather(encoder.aencode(["a small dog"]), encoder.aencode(["tax law", "a fee"]))
+        >>> [vectors.shape for vectors in asyncio.run(both())]
+        [(1, 256), (2, 256)]
+        """
+        chosen = [self._instruction + text for text in checked(texts)]
+        if not chosen:
+            return self._finished(np.empty((0, self._model.dim), np.float32), normalize)
+        return self._finished(await self._batcher.encode(chosen), normalize)
+
+    def _finished(self, vectors: np.ndarray, normalize: bool) -> np.ndarray:
         vectors = pooling.shortened(vectors, self._dims)
         return pooling.unit(vectors) if normalize else vectors
 
@@ -279,44 +322,12 @@ class Encoder:
             return model.encode_inputs(inputs, batch_items or 64, report)
 
 
-def _open(model: str | os.PathLike[str] | None, options: dict[str, Any]) -> Model:
-    """The model that a name stands for."""
-    if model is None:
-        return _static(default_model(), options)
-    if not isinstance(model, (str, os.PathLike)):
-        raise ArgumentError(f"model: expected a path or 'org/name', got {type(model).__name__}")
-    path = os.fspath(model)
-    if os.path.isfile(path) and not path.endswith(".onnx"):
-        return _static(StaticModel.load(path), options)
-    if not os.path.exists(path):
-        if not (isinstance(model, str) and hub.is_repository(path)):
-            raise NotFoundError(f"model: expected a folder, a file or 'org/name', got {path!r}, which does not exist")
-        path = os.fspath(hub.fetch(path))
-    from .folder import open_folder
-    from .onnx import OnnxModel, Settings
-
-    return OnnxModel(open_folder(path), Settings(**options))
-
-
-def _static(model: StaticModel, options: dict[str, Any]) -> StaticModel:
-    if options["device"].startswith("cuda"):
-        raise UnsupportedError("device: expected 'cpu' for a static encoder, got 'cuda' (a table look-up needs no GPU)")
-    if options["pooling"] not in ("auto", "mean") or options["output"] is not None:
-        raise ArgumentError("pooling: expected 'auto' or 'mean' and no output= for a static encoder, got others")
-    limit = options["max_tokens"]
-    return model if limit is None else model.with_max_tokens(limit)
-
-
-def _check_pooling(method: object) -> str:
-    if not isinstance(method, str) or (method != "auto" and method not in pooling.POOLINGS):
-        raise ArgumentError(f"pooling: expected 'auto' or one of {sorted(pooling.POOLINGS)}, got {method!r}")
-    return method
-
-
-def _check_threads(threads: object) -> int:
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
-        raise ArgumentError(f"threads: expected an integer of at least 0, got {threads!r}")
-    return threads
+def _work(model: Model) -> Work:
+    """What a dynamic batcher does with texts of this model."""
+    if isinstance(model, StaticModel):
+        return Work(prepare=list, width=lambda text: 1, run=lambda texts: next(iter(model.encode_windows([texts]))))
+    onnx: OnnxModel = model  # type: ignore[assignment]
+    return Work(prepare=onnx.rows, width=lambda row: padded_length(len(row)), run=onnx.encode_rows)
 
 
 @contextmanager

@@ -1,0 +1,200 @@
+"""An ONNX model as an encoder: texts or named arrays in, one vector an item out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from ..errors import ArgumentError, FormatError, UnsupportedError
+from . import pooling as pool_methods
+from .batching import padded, plan
+from .folder import ModelFolder
+from .inputs import Items, dtype_of
+from .onnx import Session, Source
+from .texts import Report
+from .tokenize import Tokenizer
+
+BATCH_TOKENS = 4096
+_TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+Rows = list[list[int]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is run; see `semblance.Encoder` for the meaning of each."""
+
+    device: str = "auto"
+    pooling: str = "auto"
+    output: str | None = None
+    max_tokens: int | None = None
+    threads: int = 0
+    instruction: str = ""
+    pool_instruction: bool | None = None
+
+
+class OnnxModel:
+    """An ONNX model as a text encoder, or as a function of named arrays."""
+
+    def __init__(self, folder: ModelFolder, settings: Settings) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.name = folder.name
+        self.max_tokens = settings.max_tokens or folder.max_tokens
+        self._dim: int | None = None
+        self.session = Session(Source(folder.model), self.name, settings.device, settings.threads)
+        self.device = self.session.device
+        self.output = choose_output(list(self.session.outputs.values()), settings.output)
+        self.pooling = (folder.pooling or "mean") if settings.pooling == "auto" else settings.pooling
+        self.tokenizer = Tokenizer.from_file(folder.tokenizer) if folder.tokenizer and self._takes_text() else None
+        self.told = self._instruction_tokens()
+
+    # -- what it is
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a vector; found by running one text where the file does not say."""
+        if self._dim is None:
+            stated = self.output.shape[-1] if self.output.shape else None
+            wider = pool_methods.parts(self.pooling) if len(self.output.shape or ()) == 3 else 1
+            self._dim = stated * wider if isinstance(stated, int) else self._probe_dim()
+        return self._dim
+
+    def identity(self) -> str:
+        """A hash of everything that decides a vector: files and settings."""
+        settings = f"onnx {self.pooling} {self.output.name} {self.max_tokens} {self.skipped}"
+        digest = xxhash.xxh3_128(settings.encode())
+        for path in (self.folder.model, *self.folder.external, self.folder.tokenizer):
+            if path is not None:
+                _hash_file(digest, path)
+        return digest.hexdigest()
+
+    # -- texts
+
+    def encode_windows(
+        self, windows: Iterable[list[str]], batch_tokens: int | None = None, report: Report | None = None
+    ) -> Iterator[np.ndarray]:
+        """Vectors (n, dim) f32 of each window of texts, not normalised; the next window is tokenised meanwhile."""
+        self.text_tokenizer()
+        with ThreadPoolExecutor(1, "semblance-tokenize") as ahead:
+            coming: deque[Future[Rows]] = deque()
+            for window in windows:
+                coming.append(ahead.submit(self.rows, window))
+                if len(coming) == 2:
+                    yield self.encode_rows(coming.popleft().result(), batch_tokens, report)
+            if coming:
+                yield self.encode_rows(coming.popleft().result(), batch_tokens, report)
+
+    def tokens(self, texts: Sequence[str]) -> list[list[str]]:
+        """The token strings that the model is given for each text, special tokens included."""
+        return self.text_tokenizer().words(self.rows(texts))
+
+    def rows(self, texts: Sequence[str]) -> Rows:
+        """Ids of each text with its special tokens, at most ``max_tokens`` and at least one."""
+        tokenizer = self.text_tokenizer()
+        room = self.max_tokens - len(tokenizer.prefix) - len(tokenizer.suffix)
+        rows = [tokenizer.prefix + row + tokenizer.suffix for row in tokenizer.ids(texts, max(room, 1))]
+        return [row or [tokenizer.pad_id] for row in rows]
+
+    def encode_rows(self, rows: Rows, batch_tokens: int | None = None, report: Report | None = None) -> np.ndarray:
+        """Vectors (n, dim) f32 of texts given as ids with their special tokens, in sorted batches."""
+        pad_id = self.text_tokenizer().pad_id
+        out = np.empty((len(rows), self.dim), np.float32)
+        for positions in plan([len(row) for row in rows], batch_tokens or BATCH_TOKENS):
+            ids, lengths = padded([rows[position] for position in positions], pad_id)
+            (hidden,) = self.session.run([self.output.name], self.feed(ids, lengths))
+            out[positions] = self._pooled(hidden, lengths)
+            if report is not None:
+                report(len(positions))
+        return out
+
+    def feed(self, ids: np.ndarray, lengths: np.ndarray) -> dict[str, np.ndarray]:
+        """The model's inputs for padded ids (n, t) and their lengths (n,)."""
+        columns = np.arange(ids.shape[1])
+        made: dict[str, Callable[[], np.ndarray]] = {
+            "input_ids": lambda: ids,
+            "attention_mask": lambda: columns < lengths[:, None],
+            "token_type_ids": lambda: np.zeros_like(ids),
+            "position_ids": lambda: np.broadcast_to(columns, ids.shape),
+        }
+        return {name: np.ascontiguousarray(made[name](), dtype_of(node)) for name, node in self.session.inputs.items()}
+
+    def text_tokenizer(self) -> Tokenizer:
+        """The tokenizer; UnsupportedError for a model that reads no texts."""
+        if self.tokenizer is not None:
+            return self.tokenizer
+        if not self._takes_text():
+            names = ", ".join(self.session.inputs)
+            raise UnsupportedError(f"texts: expected a model with input_ids, got one that takes {names} (pass a dict)")
+        raise UnsupportedError(f"texts: expected a tokenizer.json beside {self.folder.model.name}, got none")
+
+    @property
+    def skipped(self) -> int:
+        """Leading tokens that pooling leaves out: the instruction with what stands before it, where that is wished."""
+        wished = self.settings.pool_instruction
+        pooled = self.folder.include_prompt if wished is None else wished
+        return 0 if pooled or not self.told or self.tokenizer is None else len(self.tokenizer.prefix) + self.told
+
+    def _instruction_tokens(self) -> int:
+        if not self.settings.instruction or self.tokenizer is None:
+            return 0
+        return len(self.tokenizer.ids([self.settings.instruction], self.max_tokens)[0])
+
+    def _pooled(self, hidden: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        vectors = pool_methods.pool(hidden, lengths, self.pooling, self.skipped)
+        pool_methods.check_finite(vectors, self.name)
+        return vectors
+
+    def _takes_text(self) -> bool:
+        inputs = self.session.inputs
+        return "input_ids" in inputs and all(name in _TEXT_INPUTS for name in inputs)
+
+    def _probe_dim(self) -> int:
+        if not self._takes_text():
+            raise UnsupportedError("dim: expected a model that states its output shape, got one that does not")
+        ids, lengths = np.ones((1, 2), np.int64), np.array([2])
+        (hidden,) = self.session.run([self.output.name], self.feed(ids, lengths))
+        return int(self._pooled(hidden, lengths).shape[1])
+
+    # -- named arrays
+
+    def encode_inputs(self, inputs: Mapping[str, Any], batch_items: int, report: Report | None = None) -> np.ndarray:
+        """Vectors (n, dim) f32 of n items given as named arrays."""
+        items = Items(self.session.inputs, inputs)
+        parts = []
+        for feed in items.batches(batch_items):
+            (output,) = self.session.run([self.output.name], feed)
+            if output.ndim < 2 or not items.fits(feed, output):
+                want = f"{items.count} rows or vectors from {self.output.name!r}"
+                raise ArgumentError(f"output: expected {want}, got shape {output.shape}")
+            vectors = pool_methods.pool(output, items.lengths(feed, output), self.pooling)
+            pool_methods.check_finite(vectors, self.name)
+            parts.append(vectors)
+            if report is not None:
+                report(len(vectors))
+        return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
+
+
+def choose_output(outputs: Sequence[Any], name: str | None) -> Any:
+    """The output by name; else the first of three dimensions (a vector per token), else the first float one."""
+    known = [node.name for node in outputs]
+    if name is not None:
+        if name not in known:
+            raise ArgumentError(f"output: expected one of {known}, got {name!r}")
+        return outputs[known.index(name)]
+    floats = [node for node in outputs if node.type in ("tensor(float)", "tensor(float16)", "tensor(double)")]
+    if not floats:
+        raise FormatError(f"model: expected an output of floats, got {known}")
+    return next((node for node in floats if node.shape and len(node.shape) == 3), floats[0])
+
+
+def _hash_file(digest: Any, path: Path) -> None:
+    with path.open("rb") as file:
+        while block := file.read(1 << 24):
+            digest.update(block)

@@ -1,0 +1,78 @@
+"""Which model a name stands for, and whether the options given with it go with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import ArgumentError, NotFoundError, UnsupportedError
+from . import hub, pooling
+from .devices import check_device
+from .static import StaticModel, default_model
+from .texts import Report
+from .tokenize import check_length
+
+
+class Model(Protocol):
+    """What an encoder needs of a model that reads texts."""
+
+    name: str
+    device: str
+    max_tokens: int
+
+    @property
+    def dim(self) -> int: ...
+
+    def encode_windows(
+        self, windows: Iterable[list[str]], batch_tokens: int | None = None, report: Report | None = None
+    ) -> Iterator[np.ndarray]: ...
+
+    def tokens(self, texts: list[str]) -> list[list[str]]: ...
+
+    def identity(self) -> str: ...
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """ArgumentError for an option of another form than `Encoder` documents."""
+    check_device(options["device"])
+    method, threads, instruction = options["pooling"], options["threads"], options["instruction"]
+    if not isinstance(method, str) or (method != "auto" and not pooling.is_known(method)):
+        known = sorted(pooling.POOLINGS)
+        raise ArgumentError(f"pooling: expected 'auto', one of {known} or several joined by '+', got {method!r}")
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
+        raise ArgumentError(f"threads: expected an integer of at least 0, got {threads!r}")
+    if options["max_tokens"] is not None:
+        check_length(options["max_tokens"], "max_tokens")
+    if instruction is not None and not isinstance(instruction, str):
+        raise ArgumentError(f"instruction: expected str, got {type(instruction).__name__}")
+
+
+def open_model(model: str | os.PathLike[str] | None, options: dict[str, Any]) -> Model:
+    """The model that a name stands for."""
+    if model is None:
+        return _static(default_model(), options)
+    if not isinstance(model, (str, os.PathLike)):
+        raise ArgumentError(f"model: expected a path or 'org/name', got {type(model).__name__}")
+    path = os.fspath(model)
+    if os.path.isfile(path) and not path.endswith(".onnx"):
+        return _static(StaticModel.load(path), options)
+    if not os.path.exists(path):
+        if not (isinstance(model, str) and hub.is_repository(path)):
+            raise NotFoundError(f"model: expected a folder, a file or 'org/name', got {path!r}, which does not exist")
+        path = os.fspath(hub.fetch(path))
+    from .folder import open_folder
+    from .model import OnnxModel, Settings
+
+    return OnnxModel(open_folder(path), Settings(**options))
+
+
+def _static(model: StaticModel, options: dict[str, Any]) -> StaticModel:
+    if options["device"].startswith("cuda"):
+        raise UnsupportedError("device: expected 'cpu' for a static encoder, got 'cuda' (a table look-up needs no GPU)")
+    if options["pooling"] not in ("auto", "mean") or options["output"] is not None:
+        raise ArgumentError("pooling: expected 'auto' or 'mean' and no output= for a static encoder, got others")
+    limit = options["max_tokens"]
+    return model if limit is None else model.with_max_tokens(limit)
