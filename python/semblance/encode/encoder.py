@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +12,19 @@ import xxhash
 
 from ..errors import ArgumentError, UnsupportedError
 from . import pooling
-from .batching import padded_length
+from .codes import Codes, check_codes, coded
 from .dynamic import Batching, DynamicBatcher, Work
+from .inputs import Items
+from .lengths import TokenLengths
 from .opening import Model, check_options, open_model
+from .progress import Progress, reporter
 from .static import StaticModel
-from .texts import Report, checked, windows
+from .texts import checked, windows
 from .tokenize import check_length
 
 if TYPE_CHECKING:
     from .model import OnnxModel
-
-Progress = bool | Callable[[int, int], object]
+    from .streams import Stream
 
 
 class Encoder:
@@ -42,10 +43,20 @@ class Encoder:
         side: "cls+mean". An output without a token axis is taken as it is.
     dims : int, optional
         Keep the first ``dims`` dimensions, before the vectors are brought to unit length.
+    layers : int, optional
+        Run only the first ``layers`` layers: the graph is cut there, so the others cost nothing. Needs ``onnx``.
     instruction : str, optional
         Put before every text.
     max_tokens : int, optional
-        Tokens of a text that count, special tokens included; None takes the model's own limit.
+        Tokens of a text that count, special tokens included; None takes the model's own limit, with another ``long``
+        than "truncate" 32 times ("windows") or 8 times that.
+    long : str
+        What happens to a text beyond the model's limit: "truncate"; "windows" that overlap by a quarter, their vectors
+        averaged by tokens; "group" gives neighbouring tokens one position, "interpolate" puts positions between the
+        learned ones (both need a table of positions, and ``onnx``). A text within the limit stays as it is.
+    precision : str
+        "fp32"; "fp16"; "w8", 8-bit weights; "dynamic-int8", fastest on some CPUs, but a vector then depends on what
+        else is in its batch. All but the first need ``onnx``.
     output : str, optional
         The ONNX output to use; None takes the first one with a vector per token, else the first of floats.
     pool_instruction : bool, optional
@@ -92,8 +103,11 @@ class Encoder:
         device: str = "auto",
         pooling: str = "auto",
         dims: int | None = None,
+        layers: int | None = None,
         instruction: str | None = None,
         max_tokens: int | None = None,
+        long: str = "truncate",
+        precision: str = "fp32",
         output: str | None = None,
         pool_instruction: bool | None = None,
         threads: int = 0,
@@ -101,7 +115,8 @@ class Encoder:
     ) -> None:
         options = {
             "device": device, "pooling": pooling, "output": output, "threads": threads, "max_tokens": max_tokens,
-            "instruction": instruction or "", "pool_instruction": pool_instruction,
+            "instruction": instruction or "", "pool_instruction": pool_instruction, "layers": layers, "long": long,
+            "precision": precision,
         }  # fmt: skip
         check_options({**options, "instruction": instruction})
         self._settle(open_model(model, options), dims, instruction or "", batching)
@@ -157,6 +172,7 @@ class Encoder:
         batch_tokens: int | None = None,
         progress: Progress = False,
         normalize: bool = True,
+        codes: Codes = "f32",
     ) -> np.ndarray:
         """Vectors of texts, or of items given as named arrays.
 
@@ -172,11 +188,15 @@ class Encoder:
             True = a tqdm bar; or a callable (done, total), total 0 where a generator does not tell.
         normalize : bool
             Bring every vector to unit length.
+        codes : str
+            "f32"; "i8", 127 times the unit vector as int8, which every float index takes; "b1", the signs as packed
+            bits, for an index of metric "hamming" and ``dim`` bits.
 
         Returns
         -------
         ndarray
-            (n, dim) f32 in the order of the texts; (0, dim) for none.
+            (n, dim) f32 in the order of the texts; (0, dim) for none. (n, dim) int8 or (n, ceil(dim / 8)) uint8 as
+            ``codes`` ask.
 
         Raises
         ------
@@ -193,11 +213,12 @@ class Encoder:
         text beyond ``max_tokens`` is cut; lone surrogates count as U+FFFD.
         """
         size = None if batch_tokens is None else check_length(batch_tokens, "batch_tokens")
+        check_codes(codes, normalize)
         if isinstance(texts, Mapping):
             vectors = self._encode_inputs(texts, size, progress)
         else:
             vectors = self._encode_texts(texts, size, progress)
-        return self._finished(vectors, normalize)
+        return coded(self._finished(vectors, normalize), codes)
 
     async def aencode(self, texts: Iterable[str], *, normalize: bool = True) -> np.ndarray:
         """Vectors of texts, in batches shared with every other caller of this encoder.
@@ -249,6 +270,98 @@ class Encoder:
         vectors = pooling.shortened(vectors, self._dims)
         return pooling.unit(vectors) if normalize else vectors
 
+    def layers(
+        self, texts: Iterable[str], *, batch_tokens: int | None = None, progress: Progress = False,
+        normalize: bool = True,
+    ) -> np.ndarray:  # fmt: skip
+        """Vectors after every layer, in one pass over the texts.
+
+        Parameters
+        ----------
+        texts, batch_tokens, progress, normalize
+            As for `encode`.
+
+        Returns
+        -------
+        ndarray
+            (layers, n, dim) f32; row k - 1 is what ``Encoder(model, layers=k).encode`` gives.
+
+        Raises
+        ------
+        UnsupportedError
+            A static encoder, a model whose graph has no numbered layers, or no ``onnx`` package.
+        ArgumentError
+            As for `encode`.
+
+        Notes
+        -----
+        The first call opens a second session, which holds the weights once more.
+        Source: 2D Matryoshka embeddings (Li et al., 2024).
+        """
+        size = None if batch_tokens is None else check_length(batch_tokens, "batch_tokens")
+        model = self._onnx("layers")
+        chosen = checked(texts)
+        with reporter(progress, len(chosen)) as report:
+            every = model.encode_layers(model.rows([self._instruction + text for text in chosen]), size, report)
+        return np.stack([self._finished(vectors, normalize) for vectors in every])
+
+    def run(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Outputs of an ONNX model by name, as the model gives them: one call, no pooling, no scaling.
+
+        Parameters
+        ----------
+        inputs : mapping of str to array
+            Every input by name.
+        outputs : sequence of str, optional
+            Names of outputs; None gives all.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Each output in its own shape and dtype.
+
+        Raises
+        ------
+        ArgumentError
+            Inputs that do not fit, or an output of another name.
+        UnsupportedError
+            A static encoder.
+        """
+        model = self._onnx("run")
+        known = model.session.outputs
+        names = list(known) if outputs is None else list(outputs)
+        if isinstance(outputs, str) or any(name not in known for name in names):
+            raise ArgumentError(f"outputs: expected names among {list(known)}, got {outputs!r}")
+        return dict(zip(names, model.session.run(names, Items(model.session.inputs, inputs).arrays), strict=True))
+
+    def stream(self, state: Mapping[str, str], start: Mapping[str, Any] | None = None) -> Stream:
+        """A stream of calls of a stateful ONNX model, each of which goes on where the one before ended.
+
+        Parameters
+        ----------
+        state : mapping of str to str
+            Input → the output whose value it has in the next call, as ``{"hidden": "new_hidden"}``.
+        start : mapping of str to array, optional
+            The first state; zeros where it is not given.
+
+        Returns
+        -------
+        Stream
+            With ``encode(inputs)``, ``state`` and ``reset()``; independent of all others of this encoder.
+
+        Raises
+        ------
+        ArgumentError
+            Names that the model does not have.
+        UnsupportedError
+            A static encoder.
+        """
+        from .streams import Stream
+
+        if not isinstance(state, Mapping):
+            raise ArgumentError(f"state: expected a mapping of inputs to outputs, got {type(state).__name__}")
+        return Stream(self._onnx("stream"), state, start, self._finished)
+
     def tokens(self, texts: Iterable[str]) -> list[list[str]]:
         """The token strings that the model sees of each text, cut at ``max_tokens``.
 
@@ -274,6 +387,51 @@ class Encoder:
         [['claus', '##tro', '##phobia', '!']]
         """
         return self._model.tokens([self._instruction + text for text in checked(texts)])
+
+    def token_lengths(self, texts: Iterable[str]) -> TokenLengths:
+        """How long texts are for this model, before anything is cut.
+
+        Parameters
+        ----------
+        texts : iterable of str
+            As for `encode`; a generator is read in windows.
+
+        Returns
+        -------
+        TokenLengths
+            The lengths (n,) and their mean, median, 95th percentile, maximum, and how many are cut.
+
+        Raises
+        ------
+        ArgumentError
+            A single str, or items that are no str.
+
+        Examples
+        --------
+        >>> import semblance as sb
+        >>> lengths = sb.Encoder(max_tokens=3).token_lengths(["Claustrophobia!", "a cat"])
+        >>> lengths.each.tolist(), lengths.longest, lengths.cut
+        ([4, 2], 4, 1)
+        """
+        counts = [
+            np.fromiter((len(row) for row in self._whole_rows(window)), np.int64, len(window))
+            for window in windows(texts)
+        ]
+        return TokenLengths(np.concatenate(counts) if counts else np.empty(0, np.int64), self.max_tokens)
+
+    def _whole_rows(self, texts: list[str]) -> list[list[int]]:
+        """Ids of each text with its special tokens, nothing cut."""
+        told = [self._instruction + text for text in texts]
+        longest = max((len(text) for text in told), default=0) + 1
+        if isinstance(self._model, StaticModel):
+            return [row or [0] for row in self._model.tokenizer.ids(told, longest)]
+        return self._onnx("token_lengths").rows(told, longest)
+
+    def _onnx(self, call: str) -> OnnxModel:
+        if isinstance(self._model, StaticModel):
+            raise UnsupportedError(f"{call}: expected an ONNX model, got a static encoder")
+        model: OnnxModel = self._model  # type: ignore[assignment]
+        return model
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a static encoder to one file that ``Encoder(path)`` opens.
@@ -304,7 +462,7 @@ class Encoder:
         if self._instruction:
             source = ([self._instruction + text for text in window] for window in source)
         total = len(texts) if isinstance(texts, (list, tuple)) else 0
-        with _reporter(progress, total) as report:
+        with reporter(progress, total) as report:
             if not total:
                 parts = list(self._model.encode_windows(source, batch_tokens, report))
                 return np.concatenate(parts) if parts else np.empty((0, self._model.dim), np.float32)
@@ -317,8 +475,8 @@ class Encoder:
     def _encode_inputs(self, inputs: Mapping[str, Any], batch_items: int | None, progress: Progress) -> np.ndarray:
         if isinstance(self._model, StaticModel):
             raise UnsupportedError("texts: expected texts for a static encoder, got named arrays (use an ONNX model)")
-        model: OnnxModel = self._model  # type: ignore[assignment]
-        with _reporter(progress, 0) as report:
+        model = self._onnx("encode")
+        with reporter(progress, 0) as report:
             return model.encode_inputs(inputs, batch_items or 64, report)
 
 
@@ -327,29 +485,4 @@ def _work(model: Model) -> Work:
     if isinstance(model, StaticModel):
         return Work(prepare=list, width=lambda text: 1, run=lambda texts: next(iter(model.encode_windows([texts]))))
     onnx: OnnxModel = model  # type: ignore[assignment]
-    return Work(prepare=onnx.rows, width=lambda row: padded_length(len(row)), run=onnx.encode_rows)
-
-
-@contextmanager
-def _reporter(progress: Progress, total: int) -> Iterator[Report | None]:
-    """Turns "this many more are done" into a bar or into calls (done, total)."""
-    if progress is True:
-        from tqdm import tqdm
-
-        with tqdm(total=total or None, unit="text", smoothing=0.05) as bar:
-
-            def advance(more: int) -> None:
-                bar.update(more)
-
-            yield advance
-    elif callable(progress):
-        done = 0
-
-        def report(more: int) -> None:
-            nonlocal done
-            done += more
-            progress(done, total)
-
-        yield report
-    else:
-        yield None
+    return Work(prepare=onnx.rows, width=onnx.width, run=onnx.encode_rows)

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ import numpy as np
 import xxhash
 
 from ..errors import ArgumentError, FormatError, UnsupportedError
+from . import graph, long_texts
 from . import pooling as pool_methods
-from .batching import padded, plan
+from .batching import padded, padded_length, plan
 from .folder import ModelFolder
 from .inputs import Items, dtype_of
 from .onnx import Session, Source
@@ -37,18 +40,34 @@ class Settings:
     threads: int = 0
     instruction: str = ""
     pool_instruction: bool | None = None
+    layers: int | None = None
+    long: str = "truncate"
+    precision: str = "fp32"
 
 
 class OnnxModel:
-    """An ONNX model as a text encoder, or as a function of named arrays."""
+    """An ONNX model as a text encoder, or as a function of named arrays.
 
-    def __init__(self, folder: ModelFolder, settings: Settings) -> None:
+    Parameters
+    ----------
+    folder : ModelFolder
+        Where its files are and what they say.
+    settings : Settings
+        How to run it.
+    load : callable, optional
+        Gives the model to edit, with its weights or without, instead of the folder's file.
+    """
+
+    def __init__(self, folder: ModelFolder, settings: Settings, load: Callable[[bool], Any] | None = None) -> None:
         self.folder = folder
         self.settings = settings
         self.name = folder.name
-        self.max_tokens = settings.max_tokens or folder.max_tokens
+        self.max_tokens = settings.max_tokens or folder.max_tokens * long_texts.REACH[settings.long]
+        self.limit = self.max_tokens if settings.long == "truncate" else folder.max_tokens
+        self._load = load
         self._dim: int | None = None
-        self.session = Session(Source(folder.model), self.name, settings.device, settings.threads)
+        self._positions: graph.Positions | None = None
+        self.session = self._open(self._cut if self._is_edited() else None)
         self.device = self.session.device
         self.output = choose_output(list(self.session.outputs.values()), settings.output)
         self.pooling = (folder.pooling or "mean") if settings.pooling == "auto" else settings.pooling
@@ -68,8 +87,11 @@ class OnnxModel:
 
     def identity(self) -> str:
         """A hash of everything that decides a vector: files and settings."""
+        own = self.settings
         settings = f"onnx {self.pooling} {self.output.name} {self.max_tokens} {self.skipped}"
-        digest = xxhash.xxh3_128(settings.encode())
+        digest = xxhash.xxh3_128(f"{settings} {own.layers} {own.long} {own.precision}".encode())
+        if self._load is not None:
+            digest.update(graph.serialized(self._load(True), self.name))
         for path in (self.folder.model, *self.folder.external, self.folder.tokenizer):
             if path is not None:
                 _hash_file(digest, path)
@@ -95,21 +117,49 @@ class OnnxModel:
         """The token strings that the model is given for each text, special tokens included."""
         return self.text_tokenizer().words(self.rows(texts))
 
-    def rows(self, texts: Sequence[str]) -> Rows:
-        """Ids of each text with its special tokens, at most ``max_tokens`` and at least one."""
+    def rows(self, texts: Sequence[str], most: int | None = None) -> Rows:
+        """Ids of each text with its special tokens, at most ``most`` (None: `max_tokens`) and at least one."""
         tokenizer = self.text_tokenizer()
-        room = self.max_tokens - len(tokenizer.prefix) - len(tokenizer.suffix)
+        room = (most or self.max_tokens) - len(tokenizer.prefix) - len(tokenizer.suffix)
         rows = [tokenizer.prefix + row + tokenizer.suffix for row in tokenizer.ids(texts, max(room, 1))]
         return [row or [tokenizer.pad_id] for row in rows]
 
+    def width(self, row: list[int]) -> int:
+        """Tokens that a row is padded to."""
+        return padded_length(len(row), self.limit)
+
     def encode_rows(self, rows: Rows, batch_tokens: int | None = None, report: Report | None = None) -> np.ndarray:
         """Vectors (n, dim) f32 of texts given as ids with their special tokens, in sorted batches."""
+        (vectors,) = self._encode_rows(self.session, [self.output.name], rows, batch_tokens, report)
+        return np.asarray(vectors)
+
+    def encode_layers(self, rows: Rows, batch_tokens: int | None = None, report: Report | None = None) -> np.ndarray:
+        """Vectors after each layer, (layers, n, dim) f32."""
+        session, outputs = self._layers
+        return self._encode_rows(session, outputs, rows, batch_tokens, report)
+
+    def _encode_rows(
+        self, session: Session, outputs: list[str], rows: Rows, batch_tokens: int | None, report: Report | None
+    ) -> np.ndarray:
+        """(outputs, n, dim); a text longer than a window is run as several."""
+        if self.settings.long != "windows" or all(len(row) <= self.limit for row in rows):
+            return self._encode_batches(session, outputs, rows, batch_tokens, report)
+        tokenizer = self.text_tokenizer()
+        pieces = [long_texts.windows(row, tokenizer, self.told, self.limit) for row in rows]
+        vectors = self._encode_batches(session, outputs, list(chain.from_iterable(pieces)), batch_tokens, None)
+        if report is not None:
+            report(len(rows))
+        return np.stack([long_texts.merged(part, pieces) for part in vectors])
+
+    def _encode_batches(
+        self, session: Session, outputs: list[str], rows: Rows, batch_tokens: int | None, report: Report | None
+    ) -> np.ndarray:
         pad_id = self.text_tokenizer().pad_id
-        out = np.empty((len(rows), self.dim), np.float32)
-        for positions in plan([len(row) for row in rows], batch_tokens or BATCH_TOKENS):
-            ids, lengths = padded([rows[position] for position in positions], pad_id)
-            (hidden,) = self.session.run([self.output.name], self.feed(ids, lengths))
-            out[positions] = self._pooled(hidden, lengths)
+        out = np.empty((len(outputs), len(rows), self.dim), np.float32)
+        for positions in plan([len(row) for row in rows], batch_tokens or BATCH_TOKENS, self.limit):
+            ids, lengths = padded([rows[position] for position in positions], pad_id, self.limit)
+            for part, hidden in zip(out, session.run(outputs, self.feed(ids, lengths)), strict=True):
+                part[positions] = self._pooled(hidden, lengths)
             if report is not None:
                 report(len(positions))
         return out
@@ -117,13 +167,20 @@ class OnnxModel:
     def feed(self, ids: np.ndarray, lengths: np.ndarray) -> dict[str, np.ndarray]:
         """The model's inputs for padded ids (n, t) and their lengths (n,)."""
         columns = np.arange(ids.shape[1])
+        stretch = ids.shape[1] > self.limit and self.settings.long in ("group", "interpolate")
+        places = long_texts.grouped(len(columns), self.limit) if stretch and self._positions is None else columns
         made: dict[str, Callable[[], np.ndarray]] = {
             "input_ids": lambda: ids,
             "attention_mask": lambda: columns < lengths[:, None],
             "token_type_ids": lambda: np.zeros_like(ids),
-            "position_ids": lambda: np.broadcast_to(columns, ids.shape),
+            "position_ids": lambda: np.broadcast_to(places, ids.shape),
         }
-        return {name: np.ascontiguousarray(made[name](), dtype_of(node)) for name, node in self.session.inputs.items()}
+        feed = {name: np.ascontiguousarray(made[name](), dtype_of(node)) for name, node in self.session.inputs.items()}
+        if stretch and self._positions is not None:
+            offset, method = self.folder.position_offset, self.settings.long
+            table = long_texts.stretched(self._positions.rows, ids.shape[1], self.limit, offset, method)
+            feed[self._positions.name] = table
+        return feed
 
     def text_tokenizer(self) -> Tokenizer:
         """The tokenizer; UnsupportedError for a model that reads no texts."""
@@ -140,6 +197,57 @@ class OnnxModel:
         wished = self.settings.pool_instruction
         pooled = self.folder.include_prompt if wished is None else wished
         return 0 if pooled or not self.told or self.tokenizer is None else len(self.tokenizer.prefix) + self.told
+
+    # -- the graph that is opened
+
+    def _open(self, edit: Callable[[], bytes] | None) -> Session:
+        return Session(Source(self.folder.model, edit), self.name, self.settings.device, self.settings.threads)
+
+    def _is_edited(self) -> bool:
+        own = self.settings
+        stretched = own.long in ("group", "interpolate")
+        return self._load is not None or own.layers is not None or stretched or own.precision != "fp32"
+
+    def _model(self) -> Any:
+        weights = self.settings.precision != "fp32"
+        return graph.load(self.folder.model, weights) if self._load is None else self._load(weights)
+
+    def _cut(self) -> bytes:
+        """The model up to the layer that was asked for."""
+        model, layers = self._model(), self.settings.layers
+        if layers is not None:
+            names = graph.layer_outputs(model, self.name)
+            if layers > len(names) + 1:
+                raise ArgumentError(f"layers: expected at most the model's {len(names) + 1}, got {layers}")
+            model = graph.with_outputs(model, [names[layers - 1]]) if layers <= len(names) else model
+        return self._finished(model)
+
+    def _finished(self, model: Any) -> bytes:
+        """The model in the precision and with the positions that were asked for."""
+        if self.settings.precision != "fp32":
+            from .precision import converted
+
+            model = converted(model, self.settings.precision, self.name)
+        if self.settings.long in ("group", "interpolate"):
+            most = padded_length(self.max_tokens)
+            self._positions = graph.open_positions(model, self.folder.model.parent, most)
+            by_input = self.settings.long == "group" and any(i.name == "position_ids" for i in model.graph.input)
+            if self._positions is None and not by_input:
+                raise UnsupportedError(
+                    f"long: expected a model with a table of positions for {self.settings.long!r}, got none in "
+                    f"{self.name} (long='windows' needs none)"
+                )
+        return graph.serialized(model, self.name)
+
+    @cached_property
+    def _layers(self) -> tuple[Session, list[str]]:
+        """A session that gives the state after each layer, and their names; opened when first wanted."""
+        self.text_tokenizer()
+        names = graph.layer_outputs(self._model(), self.name)
+        layers = self.settings.layers
+        names = [*names, self.output.name] if layers is None else [*names, ""][:layers]
+        names = [name or self.output.name for name in names]
+        return self._open(lambda: self._finished(graph.with_outputs(self._model(), names))), names
 
     def _instruction_tokens(self) -> int:
         if not self.settings.instruction or self.tokenizer is None:

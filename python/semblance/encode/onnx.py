@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -50,6 +51,17 @@ def runtime() -> Any:
     return onnxruntime
 
 
+def tool(name: str) -> Any:
+    """One of the runtime's own model tools, such as "quantization"; UnsupportedError where it lacks a package."""
+    runtime()
+    try:
+        return importlib.import_module(f"onnxruntime.{name}")
+    except ImportError as error:
+        raise UnsupportedError(
+            f"onnx: expected onnxruntime's {name}, got {error} (pip install 'semblance[edit]')"
+        ) from error
+
+
 def _installed(name: str) -> bool:
     try:
         metadata.version(name)
@@ -60,10 +72,10 @@ def _installed(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Source:
-    """A model to open: its file, or the bytes of an edited one whose external data lies beside the file."""
+    """A model to open: its file, or what ``edit`` makes of it, whose external data lies beside the file."""
 
     path: Path
-    edited: bytes | None = None
+    edit: Callable[[], bytes] | None = None  # made anew in a forked child, rather than kept
 
 
 class Session:
@@ -155,7 +167,7 @@ class Session:
     def _open(self) -> Any:
         ort = runtime()
         providers = providers_for(ort, self._wanted)
-        model = str(self._source.path) if self._source.edited is None else self._source.edited
+        model = str(self._source.path) if self._source.edit is None else self._source.edit()
         try:
             session = ort.InferenceSession(model, self._options(ort), providers=providers)
         except Exception as error:
@@ -169,9 +181,9 @@ class Session:
         options.intra_op_num_threads = self._threads or usable_cores()
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # patterns are kept for every shape seen: memory that only grows
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what goes wrong is raised, not printed
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if self._source.edited is not None:
+        if self._source.edit is not None:
             folder = str(self._source.path.parent)
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         return options

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import ArgumentError, NotFoundError, UnsupportedError
-from . import hub, pooling
+from . import hub, long_texts, pooling
 from .devices import check_device
+from .precision import PRECISIONS
 from .static import StaticModel, default_model
 from .texts import Report
 from .tokenize import check_length
@@ -44,8 +45,12 @@ def check_options(options: dict[str, Any]) -> None:
         raise ArgumentError(f"pooling: expected 'auto', one of {known} or several joined by '+', got {method!r}")
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
         raise ArgumentError(f"threads: expected an integer of at least 0, got {threads!r}")
-    if options["max_tokens"] is not None:
-        check_length(options["max_tokens"], "max_tokens")
+    for name in ("max_tokens", "layers"):
+        if options[name] is not None:
+            check_length(options[name], name)
+    for name, choices in (("long", long_texts.METHODS), ("precision", PRECISIONS)):
+        if options[name] not in choices:
+            raise ArgumentError(f"{name}: expected one of {', '.join(choices)}, got {options[name]!r}")
     if instruction is not None and not isinstance(instruction, str):
         raise ArgumentError(f"instruction: expected str, got {type(instruction).__name__}")
 
@@ -74,5 +79,7 @@ def _static(model: StaticModel, options: dict[str, Any]) -> StaticModel:
         raise UnsupportedError("device: expected 'cpu' for a static encoder, got 'cuda' (a table look-up needs no GPU)")
     if options["pooling"] not in ("auto", "mean") or options["output"] is not None:
         raise ArgumentError("pooling: expected 'auto' or 'mean' and no output= for a static encoder, got others")
+    if options["layers"] is not None or options["long"] != "truncate" or options["precision"] != "fp32":
+        raise ArgumentError("layers, long, precision: expected none of them for a static encoder, got at least one")
     limit = options["max_tokens"]
     return model if limit is None else model.with_max_tokens(limit)
