@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,9 @@ import numpy as np
 import xxhash
 
 from ..errors import ArgumentError, UnsupportedError
-from . import pooling
+from .calls import OnnxCalls
 from .codes import Codes, check_codes, coded
 from .dynamic import Batching, DynamicBatcher, Work
-from .inputs import Items
 from .lengths import TokenLengths
 from .opening import Model, check_options, open_model
 from .progress import Progress, reporter
@@ -24,10 +23,9 @@ from .tokenize import check_length
 
 if TYPE_CHECKING:
     from .model import OnnxModel
-    from .streams import Stream
 
 
-class Encoder:
+class Encoder(OnnxCalls):
     """Vectors of texts (or of any named inputs of an ONNX model).
 
     Parameters
@@ -266,102 +264,6 @@ class Encoder:
             return self._finished(np.empty((0, self._model.dim), np.float32), normalize)
         return self._finished(await self._batcher.encode(chosen), normalize)
 
-    def _finished(self, vectors: np.ndarray, normalize: bool) -> np.ndarray:
-        vectors = pooling.shortened(vectors, self._dims)
-        return pooling.unit(vectors) if normalize else vectors
-
-    def layers(
-        self, texts: Iterable[str], *, batch_tokens: int | None = None, progress: Progress = False,
-        normalize: bool = True,
-    ) -> np.ndarray:  # fmt: skip
-        """Vectors after every layer, in one pass over the texts.
-
-        Parameters
-        ----------
-        texts, batch_tokens, progress, normalize
-            As for `encode`.
-
-        Returns
-        -------
-        ndarray
-            (layers, n, dim) f32; row k - 1 is what ``Encoder(model, layers=k).encode`` gives.
-
-        Raises
-        ------
-        UnsupportedError
-            A static encoder, a model whose graph has no numbered layers, or no ``onnx`` package.
-        ArgumentError
-            As for `encode`.
-
-        Notes
-        -----
-        The first call opens a second session, which holds the weights once more.
-        Source: 2D Matryoshka embeddings (Li et al., 2024).
-        """
-        size = None if batch_tokens is None else check_length(batch_tokens, "batch_tokens")
-        model = self._onnx("layers")
-        chosen = checked(texts)
-        with reporter(progress, len(chosen)) as report:
-            every = model.encode_layers(model.rows([self._instruction + text for text in chosen]), size, report)
-        return np.stack([self._finished(vectors, normalize) for vectors in every])
-
-    def run(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """Outputs of an ONNX model by name, as the model gives them: one call, no pooling, no scaling.
-
-        Parameters
-        ----------
-        inputs : mapping of str to array
-            Every input by name.
-        outputs : sequence of str, optional
-            Names of outputs; None gives all.
-
-        Returns
-        -------
-        dict of str to ndarray
-            Each output in its own shape and dtype.
-
-        Raises
-        ------
-        ArgumentError
-            Inputs that do not fit, or an output of another name.
-        UnsupportedError
-            A static encoder.
-        """
-        model = self._onnx("run")
-        known = model.session.outputs
-        names = list(known) if outputs is None else list(outputs)
-        if isinstance(outputs, str) or any(name not in known for name in names):
-            raise ArgumentError(f"outputs: expected names among {list(known)}, got {outputs!r}")
-        return dict(zip(names, model.session.run(names, Items(model.session.inputs, inputs).arrays), strict=True))
-
-    def stream(self, state: Mapping[str, str], start: Mapping[str, Any] | None = None) -> Stream:
-        """A stream of calls of a stateful ONNX model, each of which goes on where the one before ended.
-
-        Parameters
-        ----------
-        state : mapping of str to str
-            Input → the output whose value it has in the next call, as ``{"hidden": "new_hidden"}``.
-        start : mapping of str to array, optional
-            The first state; zeros where it is not given.
-
-        Returns
-        -------
-        Stream
-            With ``encode(inputs)``, ``state`` and ``reset()``; independent of all others of this encoder.
-
-        Raises
-        ------
-        ArgumentError
-            Names that the model does not have.
-        UnsupportedError
-            A static encoder.
-        """
-        from .streams import Stream
-
-        if not isinstance(state, Mapping):
-            raise ArgumentError(f"state: expected a mapping of inputs to outputs, got {type(state).__name__}")
-        return Stream(self._onnx("stream"), state, start, self._finished)
-
     def tokens(self, texts: Iterable[str]) -> list[list[str]]:
         """The token strings that the model sees of each text, cut at ``max_tokens``.
 
@@ -426,12 +328,6 @@ class Encoder:
         if isinstance(self._model, StaticModel):
             return [row or [0] for row in self._model.tokenizer.ids(told, longest)]
         return self._onnx("token_lengths").rows(told, longest)
-
-    def _onnx(self, call: str) -> OnnxModel:
-        if isinstance(self._model, StaticModel):
-            raise UnsupportedError(f"{call}: expected an ONNX model, got a static encoder")
-        model: OnnxModel = self._model  # type: ignore[assignment]
-        return model
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a static encoder to one file that ``Encoder(path)`` opens.

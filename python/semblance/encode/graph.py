@@ -142,7 +142,7 @@ def open_positions(model: Any, folder: Path, most: int) -> Positions | None:
     found = [t for t in model.graph.initializer if _POSITIONS.search(t.name) and len(t.dims) == 2]
     if len(found) != 1:
         return None
-    rows = np.asarray(onnx.numpy_helper.to_array(found[0], base_dir=str(folder)), np.float32)
+    rows = onnx.numpy_helper.to_array(found[0], base_dir=str(folder))
     kind = onnx.helper.make_tensor_value_info(found[0].name, found[0].data_type, ["positions", found[0].dims[1]])
     model.graph.input.append(kind)
     for tensor in model.graph.initializer:
@@ -157,3 +157,48 @@ def _is_range(onnx: Any, tensor: Any, count: int) -> bool:
     if list(tensor.dims) not in ([count], [1, count]) or tensor.data_location == onnx.TensorProto.EXTERNAL:
         return False
     return bool(np.array_equal(onnx.numpy_helper.to_array(tensor).reshape(-1), np.arange(count)))
+
+
+# -- pooling
+
+
+def with_pooling(model: Any, output: str, method: str, dims: int | None) -> Any:
+    """A model whose only output is ``vectors``: (n, dims) f32 of unit length, pooled from ``output`` by the graph.
+
+    Raises
+    ------
+    UnsupportedError
+        Another pooling than "mean" and "cls", or an operator set before 13.
+    """
+    onnx = package()
+    opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if method not in ("mean", "cls", "pooled") or opset < 13:
+        raise UnsupportedError(f"device: expected pooling 'mean' or 'cls' and opset 13 or later, got {method}, {opset}")
+    node, made = onnx.helper.make_node, []
+    numbers = {"first": 0, "tokens": 1, "last": -1, "dims": dims or 0}
+    names = {key: f"semblance_{key}" for key in (*numbers, "mask", "counts", "weights", "sums", "pooled", "short")}
+    pooled = output
+    if method == "cls":
+        made += [node("Gather", [output, names["first"]], [names["sums"]], axis=1)]
+        made += [node("Squeeze", [names["sums"], names["tokens"]], [names["pooled"]])]
+        pooled = names["pooled"]
+    elif method == "mean":
+        made += [
+            node("Cast", ["attention_mask"], [names["mask"]], to=onnx.TensorProto.FLOAT),
+            node("Unsqueeze", [names["mask"], names["last"]], [names["weights"]]),
+            node("Mul", [output, names["weights"]], [names["short"] + "_all"]),
+            node("ReduceSum", [names["short"] + "_all", names["tokens"]], [names["sums"]], keepdims=0),
+            node("ReduceSum", [names["mask"], names["tokens"]], [names["counts"]], keepdims=1),
+            node("Div", [names["sums"], names["counts"]], [names["pooled"]]),
+        ]
+        pooled = names["pooled"]
+    if dims is not None:
+        made += [node("Slice", [pooled, names["first"], names["dims"], names["tokens"]], [names["short"]])]
+        pooled = names["short"]
+    made += [node("LpNormalization", [pooled], ["vectors"], axis=1, p=2)]
+    model.graph.node.extend(made)
+    tensors = [onnx.numpy_helper.from_array(np.array([value], np.int64), names[key]) for key, value in numbers.items()]
+    model.graph.initializer.extend(tensors)
+    del model.graph.output[:]
+    model.graph.output.append(onnx.helper.make_tensor_value_info("vectors", onnx.TensorProto.FLOAT, ["batch", dims]))
+    return model

@@ -30,7 +30,7 @@ class TokenLengths:
     @property
     def median(self) -> float:
         """Middle length; 0 for no texts."""
-        return self.percentile(50)
+        return float(np.median(self.each)) if len(self.each) else 0.0
 
     @property
     def longest(self) -> int:
@@ -42,6 +42,7 @@ class TokenLengths:
         """Texts longer than the limit."""
         return int((self.each > self.limit).sum())
 
-    def percentile(self, share: float) -> float:
-        """The length that ``share`` per cent of the texts do not exceed; 0 for no texts."""
-        return float(np.percentile(self.each, share)) if len(self.each) else 0.0
+    @property
+    def p95(self) -> float:
+        """The length that 95 % of the texts do not exceed; 0 for no texts."""
+        return float(np.percentile(self.each, 95)) if len(self.each) else 0.0

@@ -49,7 +49,7 @@ def stretched(table: np.ndarray, width: int, limit: int, offset: int, method: st
 
     "group" gives neighbouring tokens the same row, as few as will do; "interpolate" puts rows between rows.
     """
-    known = table[offset : offset + limit]
+    known = table[offset : offset + limit].astype(np.float32)
     if method == "group":
         rows = known[grouped(width, limit)]
     else:

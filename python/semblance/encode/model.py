@@ -67,6 +67,7 @@ class OnnxModel:
         self._load = load
         self._dim: int | None = None
         self._positions: graph.Positions | None = None
+        self._pooled_sessions: dict[int | None, Session] = {}  # by the dimensions kept
         self.session = self._open(self._cut if self._is_edited() else None)
         self.device = self.session.device
         self.output = choose_output(list(self.session.outputs.values()), settings.output)
@@ -198,6 +199,25 @@ class OnnxModel:
         pooled = self.folder.include_prompt if wished is None else wished
         return 0 if pooled or not self.told or self.tokenizer is None else len(self.tokenizer.prefix) + self.told
 
+    # -- vectors that stay on the device
+
+    def device_batches(
+        self, rows: Rows, batch_tokens: int | None, dims: int | None
+    ) -> Iterator[tuple[np.ndarray, Any]]:
+        """(positions, unit vectors on the device) of each batch."""
+        if self.skipped or (self.settings.long == "windows" and any(len(row) > self.limit for row in rows)):
+            raise UnsupportedError("device: expected whole texts pooled with their instruction, got parts of them")
+        if dims not in self._pooled_sessions:
+            self._pooled_sessions[dims] = self._open(lambda: self._with_pooling(dims))
+        session, pad_id = self._pooled_sessions[dims], self.text_tokenizer().pad_id
+        for positions in plan([len(row) for row in rows], batch_tokens or BATCH_TOKENS, self.limit):
+            feed = self.feed(*padded([rows[position] for position in positions], pad_id, self.limit))
+            yield positions, session.run_on_device("vectors", feed)
+
+    def _with_pooling(self, dims: int | None) -> bytes:
+        method = self.pooling if len(self.output.shape or ()) == 3 else "pooled"
+        return self._finished(graph.with_pooling(self._cut_model(), self.output.name, method, dims))
+
     # -- the graph that is opened
 
     def _open(self, edit: Callable[[], bytes] | None) -> Session:
@@ -213,6 +233,9 @@ class OnnxModel:
         return graph.load(self.folder.model, weights) if self._load is None else self._load(weights)
 
     def _cut(self) -> bytes:
+        return self._finished(self._cut_model())
+
+    def _cut_model(self) -> Any:
         """The model up to the layer that was asked for."""
         model, layers = self._model(), self.settings.layers
         if layers is not None:
@@ -220,7 +243,7 @@ class OnnxModel:
             if layers > len(names) + 1:
                 raise ArgumentError(f"layers: expected at most the model's {len(names) + 1}, got {layers}")
             model = graph.with_outputs(model, [names[layers - 1]]) if layers <= len(names) else model
-        return self._finished(model)
+        return model
 
     def _finished(self, model: Any) -> bytes:
         """The model in the precision and with the positions that were asked for."""

@@ -59,19 +59,25 @@ def open_model(model: str | os.PathLike[str] | None, options: dict[str, Any]) ->
     """The model that a name stands for."""
     if model is None:
         return _static(default_model(), options)
-    if not isinstance(model, (str, os.PathLike)):
-        raise ArgumentError(f"model: expected a path or 'org/name', got {type(model).__name__}")
-    path = os.fspath(model)
+    path = local_path(model)
     if os.path.isfile(path) and not path.endswith(".onnx"):
         return _static(StaticModel.load(path), options)
-    if not os.path.exists(path):
-        if not (isinstance(model, str) and hub.is_repository(path)):
-            raise NotFoundError(f"model: expected a folder, a file or 'org/name', got {path!r}, which does not exist")
-        path = os.fspath(hub.fetch(path))
     from .folder import open_folder
     from .model import OnnxModel, Settings
 
     return OnnxModel(open_folder(path), Settings(**options))
+
+
+def local_path(model: object) -> str:
+    """The path that a model's name stands for, fetched where it is ``org/name``."""
+    if not isinstance(model, (str, os.PathLike)):
+        raise ArgumentError(f"model: expected a path or 'org/name', got {type(model).__name__}")
+    path = os.fspath(model)
+    if os.path.exists(path):
+        return path
+    if not (isinstance(model, str) and hub.is_repository(path)):
+        raise NotFoundError(f"model: expected a folder, a file or 'org/name', got {path!r}, which does not exist")
+    return os.fspath(hub.fetch(path))
 
 
 def _static(model: StaticModel, options: dict[str, Any]) -> StaticModel:
