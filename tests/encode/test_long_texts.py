@@ -130,7 +130,7 @@ def test_windows_cover_a_text_without_a_gap(count: int, told: int, limit: int) -
 
 def passkey_accuracy(encoder: sb.Encoder, words: int) -> float:
     """Share of people whose passkey, hidden in a document of so many words, is found by name (as in LongEmbed)."""
-    names = ["Maria", "Otto", "Ahmed", "Ingrid", "Pablo", "Wei"]
+    names = ["Maria", "Otto", "Ahmed", "Ingrid", "Pablo"]
     sentences = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again."
     filler = sentences.split()
     documents = []
@@ -148,7 +148,7 @@ def passkey_accuracy(encoder: sb.Encoder, words: int) -> float:
 def test_a_passkey_is_found_at_every_length() -> None:
     folder = Path(os.environ["SEMBLANCE_DATA"]) / "minilm"
     found = {
-        method: [passkey_accuracy(sb.Encoder(folder, device="cpu", long=method), words) for words in (100, 700)]
+        method: [passkey_accuracy(sb.Encoder(folder, device="cpu", long=method), words) for words in (80, 500)]
         for method in long_texts.METHODS
     }
     short, long = (dict(zip(found, column, strict=True)) for column in zip(*found.values(), strict=True))

@@ -43,7 +43,7 @@ class Batching:
     """
 
     max_delay_ms: float = 2.0
-    batch_tokens: int = 2048
+    batch_tokens: int = 1024
     max_waiting: int = 65_536
 
     def __post_init__(self) -> None:

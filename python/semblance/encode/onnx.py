@@ -106,7 +106,8 @@ class Session:
     """
 
     def __init__(self, source: Source, name: str, device: str = "auto", threads: int = 0) -> None:
-        self._source, self._name, self._wanted, self._threads = source, name, device, threads
+        self._source, self._name, self._wanted = source, name, device
+        self.threads = threads or usable_cores()
         self._turn = threading.Lock()
         self._session = self._open()
         self.device = device_of(self._session.get_providers()[0])
@@ -178,7 +179,7 @@ class Session:
 
     def _options(self, ort: Any) -> Any:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = self._threads or usable_cores()
+        options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # patterns are kept for every shape seen: memory that only grows
         options.log_severity_level = 4  # what goes wrong is raised, not printed

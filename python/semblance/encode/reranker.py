@@ -13,7 +13,7 @@ from . import pooling
 from .batching import padded, plan
 from .folder import open_folder
 from .inputs import dtype_of
-from .model import BATCH_TOKENS, OnnxModel, Settings
+from .model import OnnxModel, Settings
 from .opening import check_options, local_path
 from .progress import Progress, reporter
 from .texts import checked, printable
@@ -62,7 +62,7 @@ class Reranker:
     Notes
     -----
     Scores are the model's own (logits): only their order has a meaning. Cost: one pass of the model a text, in sorted
-    batches like those of `Encoder.encode`, so padding depends on the pair alone and a score on its batch only by rounding.
+    batches like those of `Encoder.encode`, so a score depends on its batch by rounding alone.
 
     Examples
     --------
@@ -185,7 +185,7 @@ class Reranker:
         """
         if not isinstance(query, str):
             raise ArgumentError(f"query: expected str, got {type(query).__name__}")
-        size = BATCH_TOKENS if batch_tokens is None else check_length(batch_tokens, "batch_tokens")
+        size = self._model.batch_tokens if batch_tokens is None else check_length(batch_tokens, "batch_tokens")
         names = self.outputs if outputs is None else list(outputs)
         if isinstance(outputs, str) or any(name not in self.outputs for name in names):
             raise ArgumentError(f"outputs: expected names among {self.outputs}, got {outputs!r}")
