@@ -106,14 +106,20 @@ class OnnxModel:
     ) -> Iterator[np.ndarray]:
         """Vectors (n, dim) f32 of each window of texts, not normalised; the next window is tokenised meanwhile."""
         self.text_tokenizer()
+        source = iter(windows)
+        first, second = next(source, None), next(source, None)
+        if first is None:
+            return
+        if second is None:  # nothing to tokenise meanwhile, and a thread costs more than a short text
+            yield self.encode_rows(self.rows(first), batch_tokens, report)
+            return
         with ThreadPoolExecutor(1, "semblance-tokenize") as ahead:
             coming: deque[Future[Rows]] = deque()
-            for window in windows:
+            for window in chain((first, second), source):
                 coming.append(ahead.submit(self.rows, window))
                 if len(coming) == 2:
                     yield self.encode_rows(coming.popleft().result(), batch_tokens, report)
-            if coming:
-                yield self.encode_rows(coming.popleft().result(), batch_tokens, report)
+            yield self.encode_rows(coming.popleft().result(), batch_tokens, report)
 
     def tokens(self, texts: Sequence[str]) -> list[list[str]]:
         """The token strings that the model is given for each text, special tokens included."""
