@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import threading
@@ -87,6 +88,23 @@ def test_a_pooling_folder_outside_the_model_is_refused(make_folder: Make, tmp_pa
     (path / "modules.json").write_text(json.dumps([{"type": "Pooling", "path": place}]))
     with pytest.raises(sb.FormatError, match="inside the model's folder"):
         sb.Encoder(path)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "static"])
+def test_a_checksum_that_is_given_is_verified(tiny: Path, tmp_path: Path, kind: str) -> None:
+    if kind == "static":
+        sb.Encoder().save(tmp_path / "static.safetensors")
+    path = tiny if kind == "onnx" else tmp_path / "static.safetensors"
+    file = tiny / "model.onnx" if kind == "onnx" else path
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert sb.Encoder(path, sha256=digest.upper()).encode(["cat"]).shape[0] == 1
+    with pytest.raises(sb.FormatError, match=f"expected sha256 {'0' * 64}, got {digest}"):
+        sb.Encoder(path, sha256="0" * 64)
+    for bad in ("abc", 7, "g" * 64):
+        with pytest.raises(sb.ArgumentError, match="sha256: expected 64 hexadecimal digits"):
+            sb.Encoder(path, sha256=bad)  # type: ignore[arg-type]
+    with pytest.raises(sb.ArgumentError, match="sha256: expected None"):
+        sb.Encoder(sha256=digest)
 
 
 # -- NaN

@@ -140,6 +140,40 @@ def test_what_cannot_be_merged(layered: Path, tiny: Path) -> None:
             sb.merge_encoders(encoders, **options)  # type: ignore[arg-type]
 
 
+# -- saved
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"layers": 2}, {"precision": "w8"}, {"pooling": "cls+mean", "max_tokens": 5}, {"precision": "fp16"}]
+)
+def test_a_saved_model_is_the_same_encoder(layered: Path, tmp_path: Path, options: dict[str, object]) -> None:
+    encoder = sb.Encoder(layered, **options)  # type: ignore[arg-type]
+    encoder.save(tmp_path / "saved")
+    again = sb.Encoder(tmp_path / "saved")
+    assert np.array_equal(again.encode(TEXTS), encoder.encode(TEXTS))
+    assert (again.dim, again.max_tokens, again.tokens(TEXTS)) == (
+        encoder.dim,
+        encoder.max_tokens,
+        encoder.tokens(TEXTS),
+    )
+
+
+def test_merged_weights_are_saved(layered: Path, tmp_path: Path) -> None:
+    merged = sb.merge_encoders([sb.Encoder(layered), sb.Encoder(other_folder(tmp_path / "far"))])
+    merged.save(tmp_path / "merged")
+    assert np.array_equal(sb.Encoder(tmp_path / "merged").encode(TEXTS), merged.encode(TEXTS))
+
+
+def test_what_a_folder_cannot_say_is_not_saved(layered: Path, tmp_path: Path) -> None:
+    for options in ({"long": "group"}, {"output": "last_hidden_state"}, {"pooling": "dupmae"}, {"dims": 3}):
+        with pytest.raises(sb.ArgumentError, match="save: expected an encoder without"):
+            sb.Encoder(layered, **options).save(tmp_path / "x")  # type: ignore[arg-type]
+    for path, words in ((layered, "does not exist yet"), (tmp_path / "none" / "x", "can be written")):
+        with pytest.raises(sb.ArgumentError, match=f"path: expected a folder that {words}"):
+            sb.Encoder(layered).save(path)
+    assert not list(tmp_path.iterdir())
+
+
 # -- vectors that stay on the device (here the CPU; the same calls as for CUDA)
 
 

@@ -64,6 +64,8 @@ class Encoder(OnnxCalls):
         on them.
     batching : Batching, optional
         How `aencode` gathers texts; None takes `Batching`'s defaults.
+    sha256 : str, optional
+        Hexadecimal digest that the model's file (.onnx, or what `save` wrote) must have; checked before it is opened.
 
     Raises
     ------
@@ -110,11 +112,12 @@ class Encoder(OnnxCalls):
         pool_instruction: bool | None = None,
         threads: int = 0,
         batching: Batching | None = None,
+        sha256: str | None = None,
     ) -> None:
         options = {
             "device": device, "pooling": pooling, "output": output, "threads": threads, "max_tokens": max_tokens,
             "instruction": instruction or "", "pool_instruction": pool_instruction, "layers": layers, "long": long,
-            "precision": precision,
+            "precision": precision, "sha256": sha256,
         }  # fmt: skip
         check_options({**options, "instruction": instruction})
         self._settle(open_model(model, options), dims, instruction or "", batching)
@@ -330,25 +333,30 @@ class Encoder(OnnxCalls):
         return self._onnx("token_lengths").rows(told, longest)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a static encoder to one file that ``Encoder(path)`` opens.
+        """Write the encoder where ``Encoder(path)`` opens it.
 
         Parameters
         ----------
         path : str or PathLike
-            The file; replaced as a whole if it exists.
+            Of a static encoder: a file, replaced as a whole if it exists. Of an ONNX model, as it is run (cut, merged,
+            in fewer bits): a folder that does not exist yet, in the layout of model hubs.
 
         Raises
         ------
-        UnsupportedError
-            An ONNX encoder, which is already a folder.
         ArgumentError
-            An encoder shortened by ``dims`` or with an instruction; a folder that cannot be written.
+            An encoder shortened by ``dims`` or with an instruction, ``output`` or ``long``; a place that cannot be
+            written, or a folder that exists.
+        UnsupportedError
+            An ONNX model without the ``onnx`` package, or larger than 2 GiB.
         """
-        if not isinstance(self._model, StaticModel):
-            raise UnsupportedError("save: expected a static encoder, got an ONNX model (copy its folder or distill it)")
         if self._dims is not None or self._instruction:
             raise ArgumentError("save: expected an encoder without dims= and instruction=, got one that has them")
-        self._model.save(path)
+        if isinstance(self._model, StaticModel):
+            self._model.save(path)
+            return
+        from .saving import save_folder
+
+        save_folder(self._onnx("save"), path)
 
     def __repr__(self) -> str:
         return f"Encoder({self.name!r}, dim={self.dim}, device={self.device!r}, max_tokens={self.max_tokens})"

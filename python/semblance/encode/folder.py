@@ -15,7 +15,7 @@ from .tokenize import MAX_FILE_BYTES
 MAX_CONFIG_BYTES = 16 << 20
 MAX_MODEL_BYTES = 64 << 30
 DEFAULT_MAX_TOKENS = 512
-_POOLING_KEYS = {  # in the order in which sentence-transformers puts several side by side
+POOLING_KEYS = {  # in the order in which sentence-transformers puts several side by side
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
     "pooling_mode_mean_tokens": "mean",
@@ -32,6 +32,7 @@ class ModelFolder:
 
     model: Path
     name: str
+    root: Path
     tokenizer: Path | None = None
     pooling: str | None = None
     max_tokens: int = DEFAULT_MAX_TOKENS
@@ -77,6 +78,7 @@ def open_folder(path: str | os.PathLike[str]) -> ModelFolder:
     pooling, include_prompt = _pooling(folder, allowed)
     return ModelFolder(
         model=model,
+        root=folder,
         name=folder.resolve().name if not given.is_file() or tokenizer else model.stem,
         tokenizer=tokenizer,
         pooling=pooling,
@@ -160,7 +162,7 @@ def _pooling(folder: Path, root: Path) -> tuple[str | None, bool]:
         if kind == "Pooling":
             place = str(module.get("path", place))
     config = _json(folder / place / "config.json", root)
-    chosen = [method for key, method in _POOLING_KEYS.items() if config.get(key)]
+    chosen = [method for key, method in POOLING_KEYS.items() if config.get(key)]
     return "+".join(chosen) or None, config.get("include_prompt") is not False
 
 

@@ -240,16 +240,20 @@ class OnnxModel:
         stretched = own.long in ("group", "interpolate")
         return self._load is not None or own.layers is not None or stretched or own.precision != "fp32"
 
-    def _model(self) -> Any:
-        weights = self.settings.precision != "fp32"
+    def _model(self, weights: bool = False) -> Any:
+        weights = weights or self.settings.precision != "fp32"
         return graph.load(self.folder.model, weights) if self._load is None else self._load(weights)
+
+    def edited(self, weights: bool = False) -> Any:
+        """The model that the session runs, also with the weights that lie in other files."""
+        return self._converted(self._cut_model(weights))
 
     def _cut(self) -> bytes:
         return self._finished(self._cut_model())
 
-    def _cut_model(self) -> Any:
+    def _cut_model(self, weights: bool = False) -> Any:
         """The model up to the layer that was asked for."""
-        model, layers = self._model(), self.settings.layers
+        model, layers = self._model(weights), self.settings.layers
         if layers is not None:
             names = graph.layer_outputs(model, self.name)
             if layers > len(names) + 1:
@@ -257,12 +261,16 @@ class OnnxModel:
             model = graph.with_outputs(model, [names[layers - 1]]) if layers <= len(names) else model
         return model
 
+    def _converted(self, model: Any) -> Any:
+        if self.settings.precision == "fp32":
+            return model
+        from .precision import converted
+
+        return converted(model, self.settings.precision, self.name)
+
     def _finished(self, model: Any) -> bytes:
         """The model in the precision and with the positions that were asked for."""
-        if self.settings.precision != "fp32":
-            from .precision import converted
-
-            model = converted(model, self.settings.precision, self.name)
+        model = self._converted(model)
         if self.settings.long in ("group", "interpolate"):
             most = padded_length(self.max_tokens)
             self._positions = graph.open_positions(model, self.folder.model.parent, most)

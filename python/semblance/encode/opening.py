@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import ArgumentError, NotFoundError, UnsupportedError
+from ..errors import ArgumentError, FormatError, NotFoundError, UnsupportedError
 from . import hub, long_texts, pooling
 from .devices import check_device
 from .precision import PRECISIONS
@@ -48,6 +51,9 @@ def check_options(options: dict[str, Any]) -> None:
     for name in ("max_tokens", "layers"):
         if options[name] is not None:
             check_length(options[name], name)
+    digest = options["sha256"]
+    if digest is not None and not (isinstance(digest, str) and re.fullmatch(r"[0-9a-fA-F]{64}", digest)):
+        raise ArgumentError(f"sha256: expected 64 hexadecimal digits, got {digest!r:.80}")
     for name, choices in (("long", long_texts.METHODS), ("precision", PRECISIONS)):
         if options[name] not in choices:
             raise ArgumentError(f"{name}: expected one of {', '.join(choices)}, got {options[name]!r}")
@@ -57,15 +63,33 @@ def check_options(options: dict[str, Any]) -> None:
 
 def open_model(model: str | os.PathLike[str] | None, options: dict[str, Any]) -> Model:
     """The model that a name stands for."""
+    digest = options.pop("sha256")
     if model is None:
+        if digest is not None:
+            raise ArgumentError("sha256: expected None for the embedded encoder, got a digest")
         return _static(default_model(), options)
     path = local_path(model)
     if os.path.isfile(path) and not path.endswith(".onnx"):
+        _check_digest(Path(path), digest)
         return _static(StaticModel.load(path), options)
     from .folder import open_folder
     from .model import OnnxModel, Settings
 
-    return OnnxModel(open_folder(path), Settings(**options))
+    folder = open_folder(path)
+    _check_digest(folder.model, digest)
+    return OnnxModel(folder, Settings(**options))
+
+
+def _check_digest(path: Path, wanted: str | None) -> None:
+    """FormatError unless the file has the digest that was asked for."""
+    if wanted is None:
+        return
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != wanted.lower():
+        raise FormatError(f"{path.name}: expected sha256 {wanted.lower()}, got {digest.hexdigest()}")
 
 
 def local_path(model: object) -> str:

@@ -85,7 +85,9 @@ class Reranker:
         options: dict[str, Any] = {
             "device": device, "max_tokens": max_tokens, "precision": precision, "output": output, "threads": threads,
         }  # fmt: skip
-        check_options({**options, "pooling": "auto", "instruction": None, "layers": None, "long": "truncate"})
+        check_options(
+            {**options, "pooling": "auto", "instruction": None, "layers": None, "long": "truncate", "sha256": None}
+        )
         self._model = OnnxModel(open_folder(local_path(model)), Settings(**options))
         self._pairs = self._pair_tokenizer()
         self._column = self._score_column(label)
