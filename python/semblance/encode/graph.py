@@ -174,30 +174,30 @@ def with_pooling(model: Any, output: str, method: str, dims: int | None) -> Any:
     opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if method not in ("mean", "cls", "pooled") or opset < 13:
         raise UnsupportedError(f"device: expected pooling 'mean' or 'cls' and opset 13 or later, got {method}, {opset}")
-    node, made = onnx.helper.make_node, []
-    numbers = {"first": 0, "tokens": 1, "last": -1, "dims": dims or 0}
-    names = {key: f"semblance_{key}" for key in (*numbers, "mask", "counts", "weights", "sums", "pooled", "short")}
-    pooled = output
+    node = onnx.helper.make_node
+    numbers = {"sb_zero": 0, "sb_one": 1, "sb_last": -1, "sb_dims": dims or 0}
+    made: list[Any] = []
     if method == "cls":
-        made += [node("Gather", [output, names["first"]], [names["sums"]], axis=1)]
-        made += [node("Squeeze", [names["sums"], names["tokens"]], [names["pooled"]])]
-        pooled = names["pooled"]
-    elif method == "mean":
-        made += [
-            node("Cast", ["attention_mask"], [names["mask"]], to=onnx.TensorProto.FLOAT),
-            node("Unsqueeze", [names["mask"], names["last"]], [names["weights"]]),
-            node("Mul", [output, names["weights"]], [names["short"] + "_all"]),
-            node("ReduceSum", [names["short"] + "_all", names["tokens"]], [names["sums"]], keepdims=0),
-            node("ReduceSum", [names["mask"], names["tokens"]], [names["counts"]], keepdims=1),
-            node("Div", [names["sums"], names["counts"]], [names["pooled"]]),
+        made = [
+            node("Gather", [output, "sb_zero"], ["sb_first"], axis=1),
+            node("Squeeze", ["sb_first", "sb_one"], ["sb_pooled"]),
         ]
-        pooled = names["pooled"]
+    elif method == "mean":
+        made = [
+            node("Cast", ["attention_mask"], ["sb_mask"], to=onnx.TensorProto.FLOAT),
+            node("Unsqueeze", ["sb_mask", "sb_last"], ["sb_weights"]),
+            node("Mul", [output, "sb_weights"], ["sb_real"]),
+            node("ReduceSum", ["sb_real", "sb_one"], ["sb_sums"], keepdims=0),
+            node("ReduceSum", ["sb_mask", "sb_one"], ["sb_counts"], keepdims=1),
+            node("Div", ["sb_sums", "sb_counts"], ["sb_pooled"]),
+        ]
+    pooled = "sb_pooled" if made else output
     if dims is not None:
-        made += [node("Slice", [pooled, names["first"], names["dims"], names["tokens"]], [names["short"]])]
-        pooled = names["short"]
-    made += [node("LpNormalization", [pooled], ["vectors"], axis=1, p=2)]
+        made.append(node("Slice", [pooled, "sb_zero", "sb_dims", "sb_one"], ["sb_short"]))
+        pooled = "sb_short"
+    made.append(node("LpNormalization", [pooled], ["vectors"], axis=1, p=2))
     model.graph.node.extend(made)
-    tensors = [onnx.numpy_helper.from_array(np.array([value], np.int64), names[key]) for key, value in numbers.items()]
+    tensors = [onnx.numpy_helper.from_array(np.array([value], np.int64), name) for name, value in numbers.items()]
     model.graph.initializer.extend(tensors)
     del model.graph.output[:]
     model.graph.output.append(onnx.helper.make_tensor_value_info("vectors", onnx.TensorProto.FLOAT, ["batch", dims]))

@@ -21,6 +21,7 @@ from .forks import renew_in_child
 Feed = Mapping[str, np.ndarray]
 _log = logging.getLogger("semblance")
 _said: set[str] = set()
+_orphans: list[Any] = []  # sessions of a parent process
 
 
 def runtime() -> Any:
@@ -145,7 +146,9 @@ class Session:
                     value = ort.OrtValue.ortvalue_from_numpy(array, kind, int(ordinal or 0))
                     binding.bind_ortvalue_input(name, value)
                 binding.bind_output(output, kind, int(ordinal or 0))
+                binding.synchronize_inputs()
                 session.run_with_iobinding(binding)
+                binding.synchronize_outputs()  # whoever reads them may use another stream
                 return binding.get_outputs()[0]
             except Exception as error:
                 raise self._cannot_run(error) from error
@@ -156,8 +159,13 @@ class Session:
         return self._wanted if self.device == "cuda" and self._wanted.startswith("cuda") else self.device
 
     def after_fork(self) -> None:
-        """In a child the runtime's threads are gone: open again at the next run, with a lock that nobody holds."""
+        """In a child the runtime's threads are gone: open again at the next run, with a lock that nobody holds.
+
+        The parent's session is kept but never touched, for its end would wait for those threads.
+        """
         self._turn = threading.Lock()
+        if self._session is not None:
+            _orphans.append(self._session)
         self._session = None
 
     def _opened(self) -> Any:
