@@ -29,8 +29,9 @@ class Batching:
     ----------
     max_delay_ms : float
         How long a text waits for company while callers are many; a lone caller never waits.
-    batch_tokens : int
-        Limit of texts × padded length of a batch.
+    batch_tokens : int, optional
+        Limit of texts × padded length of a batch; None takes the model's own, which is small on a CPU (where larger
+        batches only make callers wait longer) and large on a GPU.
     max_waiting : int
         Texts that may wait. A call beyond it raises CapacityError at once, so that a service can refuse work instead
         of piling it up.
@@ -43,12 +44,14 @@ class Batching:
     """
 
     max_delay_ms: float = 2.0
-    batch_tokens: int = 1024
+    batch_tokens: int | None = None
     max_waiting: int = 65_536
 
     def __post_init__(self) -> None:
         for name in ("batch_tokens", "max_waiting"):
             value = getattr(self, name)
+            if name == "batch_tokens" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ArgumentError(f"{name}: expected an integer of at least 1, got {value!r}")
         if not isinstance(self.max_delay_ms, (int, float)) or not 0 <= self.max_delay_ms <= 60_000:
@@ -62,6 +65,7 @@ class Work:
     prepare: Callable[[list[str]], Sequence[Any]]
     width: Callable[[Any], int]
     run: Callable[[list[Any]], np.ndarray]
+    batch_tokens: int = 1024
 
 
 @dataclass
@@ -108,6 +112,7 @@ class DynamicBatcher:
 
     def __init__(self, work: Work, options: Batching) -> None:
         self._work, self._options = work, options
+        self._budget = options.batch_tokens or work.batch_tokens
         self.after_fork()
         renew_in_child(self)
 
@@ -177,7 +182,7 @@ class DynamicBatcher:
         """One text of each request in turn; empty when the thread may end."""
         with self._changed:
             while True:
-                if self._pooled < 2 * self._options.batch_tokens:
+                if self._pooled < 2 * self._budget:
                     taken = self._in_turn()
                     if taken:
                         return taken
@@ -217,13 +222,13 @@ class DynamicBatcher:
                     continue
                 oldest = min(self._pool.values(), key=lambda items: items[0].arrived)
                 left = oldest[0].arrived + delay - time.monotonic() if self._crowded else 0
-                if left <= 0 or self._pooled >= self._options.batch_tokens:
+                if left <= 0 or self._pooled >= self._budget:
                     return self._pick(self._work.width(oldest[0].row))
                 self._changed.wait(left)
 
     def _pick(self, width: int) -> list[_Item]:
         items = self._pool[width]
-        count = min(len(items), max(1, self._options.batch_tokens // width))
+        count = min(len(items), max(1, self._budget // width))
         batch = [items.popleft() for _ in range(count)]
         if not items:
             del self._pool[width]

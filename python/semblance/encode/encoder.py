@@ -389,4 +389,4 @@ def _work(model: Model) -> Work:
     if isinstance(model, StaticModel):
         return Work(prepare=list, width=lambda text: 1, run=lambda texts: next(iter(model.encode_windows([texts]))))
     onnx: OnnxModel = model  # type: ignore[assignment]
-    return Work(prepare=onnx.rows, width=onnx.width, run=onnx.encode_rows)
+    return Work(prepare=onnx.rows, width=onnx.width, run=onnx.encode_rows, batch_tokens=onnx.batch_tokens)
