@@ -47,10 +47,11 @@ def main() -> None:
         curve.append((done, resident()))
     settled = np.array([megabytes for count, megabytes in curve if count > given.texts / 10])
     middle = float(np.median(settled))
-    strays = 100 * max(settled.max() / middle - 1, 1 - settled.min() / middle)
+    above, below = (100 * (settled.max() / middle - 1), 100 * (1 - settled.min() / middle))
     shown = " ".join(f"{count // 1000}k:{megabytes:.0f}" for count, megabytes in curve[:: max(len(curve) // 20, 1)])
     print(f"{encoder.name}: {given.texts} texts, resident MB {shown}")
-    print(f"after warm-up: median {middle:.0f} MB, strays at most {strays:.1f} %, load {os.getloadavg()[0]:.1f}")
+    print(f"after warm-up: median {middle:.0f} MB, at most {above:.1f} % above it and {below:.1f} % below")
+    print(f"load {os.getloadavg()[0]:.1f}")
     if given.plot:
         draw(curve, encoder.name, given.plot)
 
