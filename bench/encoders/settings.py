@@ -2,8 +2,8 @@
 
     SEMBLANCE_DATA=… PYTHONPATH=python python bench/encoders/settings.py [--texts 400]
 
-Texts per CPU-second over dictionary entries (best of 3 interleaved rounds), the mean cosine to fp32 with all layers, and
-Spearman's correlation on the STS-B test pairs.
+Texts per CPU-second over dictionary entries (best of 3 interleaved rounds), the mean cosine to fp32 with all layers
+and Spearman's correlation on the STS-B test pairs.
 """
 
 from __future__ import annotations
