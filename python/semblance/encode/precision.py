@@ -82,8 +82,13 @@ def block_codes(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _with_dynamic_int8(model: Any) -> Any:
-    """ONNX Runtime's own quantiser, which works on files."""
-    with tempfile.TemporaryDirectory(prefix="semblance-") as folder:
-        path = Path(folder) / "int8.onnx"
-        tool("quantization").quantize_dynamic(model, path)
-        return package().load(str(path))
+    """ONNX Runtime's own quantiser, which works on files and logs in a way that would set up the root logger."""
+    root, held = logging.getLogger(), logging.NullHandler()
+    root.addHandler(held)  # a root that has a handler is left alone
+    try:
+        with tempfile.TemporaryDirectory(prefix="semblance-") as folder:
+            path = Path(folder) / "int8.onnx"
+            tool("quantization").quantize_dynamic(model, path)
+            return package().load(str(path))
+    finally:
+        root.removeHandler(held)
