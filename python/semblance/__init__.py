@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     from . import tables as tables
     from .collection import Collection as Collection
     from .collection import Hit as Hit
+    from .encode import Batching as Batching
     from .encode import Encoder as Encoder
+    from .encode import Ranking as Ranking
+    from .encode import Reranker as Reranker
+    from .encode import TokenLengths as TokenLengths
     from .encode import distill as distill
+    from .encode import merge_encoders as merge_encoders
     from .ground_truth import exact as exact
     from .index import Index as Index
     from .results import Hits as Hits
@@ -33,6 +38,7 @@ __version__ = "0.1.0"
 # Where each public name lives; a module of this package where the value is None.
 _HOMES: dict[str, str | None] = {
     "Allowed": "searching",
+    "Batching": "encode",
     "Collection": "collection",
     "EmbeddingTable": "tables",
     "Encoder": "encode",
@@ -40,19 +46,24 @@ _HOMES: dict[str, str | None] = {
     "Hits": "results",
     "Index": "index",
     "Ranges": "results",
+    "Ranking": "encode",
     "Report": "results",
+    "Reranker": "encode",
     "TableGroup": "tables",
+    "TokenLengths": "encode",
     "TuneReport": "results",
     "codecs": None,
     "distill": "encode",
     "exact": "ground_truth",
     "kernels": None,
+    "merge_encoders": "encode",
     "tables": None,
 }
 
 __all__ = [
     "Allowed",
     "ArgumentError",
+    "Batching",
     "CapacityError",
     "Collection",
     "EmbeddingTable",
@@ -64,14 +75,18 @@ __all__ = [
     "Index",
     "NotFoundError",
     "Ranges",
+    "Ranking",
     "Report",
+    "Reranker",
     "TableGroup",
+    "TokenLengths",
     "TuneReport",
     "UnsupportedError",
     "codecs",
     "distill",
     "exact",
     "kernels",
+    "merge_encoders",
     "tables",
 ]
 

@@ -14,7 +14,7 @@ Progress: TypeAlias = bool | Callable[[int, int], object]
 F32: TypeAlias = npt.NDArray[np.float32]
 I64: TypeAlias = npt.NDArray[np.int64]
 
-_FLOATS = frozenset("efd")  # float16, float32, float64; wider ones would lose more than their users expect
+_FLOATS = frozenset("efdb")  # float16, float32, float64, int8; wider ones would lose more than their users expect
 
 
 def describe(value: object) -> str:

@@ -43,12 +43,14 @@ def test_pooling_follows_the_folder(make_folder: Make) -> None:
     np.testing.assert_allclose(sb.Encoder(folder).encode(["cat"], normalize=False)[0], token_rows()[2])
 
 
-def test_two_poolings_at_once_are_refused(make_folder: Make) -> None:
+def test_two_poolings_at_once_are_put_side_by_side(make_folder: Make) -> None:
     folder = make_folder()
-    both = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}
+    both = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}
     (folder / "1_Pooling/config.json").write_text(json.dumps(both))
-    with pytest.raises(sb.UnsupportedError, match="cls and mean"):
-        sb.Encoder(folder)
+    encoder = sb.Encoder(folder)
+    alone = [sb.Encoder(folder, pooling=name).encode(["the cat"], normalize=False) for name in ("cls", "mean")]
+    assert encoder.dim == 12
+    assert np.array_equal(encoder.encode(["the cat"], normalize=False), np.concatenate(alone, axis=1))
 
 
 def test_a_module_that_is_not_run_is_an_error(make_folder: Make) -> None:

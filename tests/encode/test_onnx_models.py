@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from tiny_models import VOCABULARY, token_rows, unit
+from tiny_models import VOCABULARY, token_rows, unit, write_folder
 
 import semblance as sb
 from semblance.encode import onnx as runner
@@ -121,14 +121,40 @@ def test_numbers_that_are_not_finite_are_an_error(image_model: Path) -> None:
         ("max", lambda rows: rows.max(axis=0)),
         ("mean_sqrt", lambda rows: rows.sum(axis=0) / np.sqrt(len(rows))),
         ("weighted_mean", lambda rows: np.average(rows, axis=0, weights=np.arange(1, len(rows) + 1))),
+        ("cls+mean", lambda rows: np.concatenate([rows[0], rows.mean(axis=0)])),
+        ("max+last+cls", lambda rows: np.concatenate([rows.max(axis=0), rows[-1], rows[0]])),
+        ("dupmae", lambda rows: unit(np.stack([rows[0], rows[1:-1].max(axis=0)])).ravel()),
     ],
 )
 def test_poolings(tiny: Path, method: str, expected: Callable[[np.ndarray], np.ndarray]) -> None:
     encoder = sb.Encoder(tiny, pooling=method)
+    assert encoder.dim == 6 * (method.count("+") + 1 + (method == "dupmae"))
     vectors = encoder.encode(["the cat", "a big dog runs.", "tree"], normalize=False)
     for vector, tokens in zip(vectors, encoder.tokens(["the cat", "a big dog runs.", "tree"]), strict=True):
         rows = token_rows()[[VOCABULARY[token] for token in tokens]]
         np.testing.assert_allclose(vector, expected(rows), atol=1e-5)
+
+
+def test_an_instruction_can_be_left_out_of_the_pooling(tiny: Path, tmp_path: Path) -> None:
+    rows, told = token_rows(), {"instruction": "the big "}
+    expected = unit(rows[[VOCABULARY["dog"], VOCABULARY["[SEP]"]]].mean(axis=0, keepdims=True))
+    got = sb.Encoder(tiny, **told, pool_instruction=False).encode(["dog"])  # type: ignore[arg-type]
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+    assert not np.allclose(sb.Encoder(tiny, **told).encode(["dog"]), expected, atol=1e-2)  # type: ignore[arg-type]
+    folder = write_folder(tmp_path / "told")  # a folder may say so itself
+    (folder / "1_Pooling/config.json").write_text('{"pooling_mode_mean_tokens": true, "include_prompt": false}')
+    np.testing.assert_allclose(sb.Encoder(folder, **told).encode(["dog"]), expected, atol=1e-6)  # type: ignore[arg-type]
+    plain = sb.Encoder(folder, **told, pool_instruction=True).encode(["dog"])  # type: ignore[arg-type]
+    assert np.array_equal(plain, sb.Encoder(tiny, **told).encode(["dog"]))  # type: ignore[arg-type]
+    assert np.array_equal(sb.Encoder(folder).encode(["dog"]), sb.Encoder(tiny).encode(["dog"]))
+
+
+def test_an_output_that_is_pooled_already_is_taken_as_it_is(image_model: Path) -> None:
+    pixels = np.random.default_rng(0).normal(size=(4, 3, 2, 2)).astype(np.float32)
+    for method in ("cls", "cls+mean", "dupmae"):
+        encoder = sb.Encoder(image_model, pooling=method)
+        assert encoder.dim == 3
+        np.testing.assert_allclose(encoder.encode({"pixels": pixels}), unit(pixels.mean(axis=(2, 3))), atol=1e-6)
 
 
 def test_an_attention_mask_among_named_arrays_is_obeyed(tiny: Path) -> None:
@@ -140,7 +166,7 @@ def test_an_attention_mask_among_named_arrays_is_obeyed(tiny: Path) -> None:
     np.testing.assert_allclose(sb.Encoder(tiny).encode(given), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("bad", ["sum", "", None, 3])
+@pytest.mark.parametrize("bad", ["sum", "", "mean+", "cls+sum", None, 3])
 def test_unknown_poolings_are_refused(tiny: Path, bad: object) -> None:
     with pytest.raises(sb.ArgumentError, match="pooling: expected"):
         sb.Encoder(tiny, pooling=bad)  # type: ignore[arg-type]

@@ -152,6 +152,12 @@ def test_nested_lists() -> None:
     assert bits.search(np.array([[1, 3]], np.uint8), k=1).ids.tolist() == [[0]]
 
 
+def test_8_bit_integers_are_rows_of_whole_numbers() -> None:
+    rows = np.random.default_rng(4).integers(-127, 128, (200, 16)).astype(np.int8)
+    plain, index = (sb.Index.build(given, metric="cosine") for given in (rows.astype(np.float32), rows))
+    assert np.array_equal(plain.search(rows.astype(np.float32), 5).ids, index.search(rows, 5).ids)
+
+
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int32, np.uint32, np.uint64, ">i8", "<i8"])
 @pytest.mark.parametrize("make", [np.asarray, every_second, reversed_twice, unaligned])
 def test_ids_of_every_integer_type(dtype: str, make: Callable[[np.ndarray], np.ndarray]) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from .distillation import distill, distill_file
+from .dynamic import Batching
 from .encoder import Encoder
+from .lengths import TokenLengths
+from .merging import merge_encoders
+from .reranker import Ranking, Reranker
 
-__all__ = ["Encoder", "distill", "distill_file"]
+__all__ = ["Batching", "Encoder", "Ranking", "Reranker", "TokenLengths", "distill", "distill_file", "merge_encoders"]

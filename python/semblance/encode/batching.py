@@ -11,17 +11,18 @@ import numpy as np
 MAX_ROWS = 512  # texts a batch; more gains nothing and costs memory
 
 
-def padded_length(length: int) -> int:
-    """Tokens that a text of ``length`` tokens is padded to, whatever runs beside it.
+def padded_length(length: int, limit: int = 1 << 62) -> int:
+    """Tokens that a text of ``length`` tokens is padded to, whatever runs beside it; ``limit`` only beyond it.
 
     Attention sums over padding too, and the order of a sum changes with its length; so a vector is the same to the
     last bit in every batch only if its padding depends on the text alone. The steps cost about 3 % of the tokens.
     """
     step = next(step for bound, step in ((32, 2), (64, 4), (512, 16), (1 << 62, 64)) if length <= bound)
-    return max(-(-length // step) * step, 1)
+    width = max(-(-length // step) * step, 1)
+    return limit if length <= limit < width else width
 
 
-def plan(lengths: Sequence[int], batch_tokens: int) -> Iterator[np.ndarray]:
+def plan(lengths: Sequence[int], batch_tokens: int, limit: int = 1 << 62) -> Iterator[np.ndarray]:
     """Positions of the texts of each batch, longest texts first, all of one padded length.
 
     Parameters
@@ -30,6 +31,8 @@ def plan(lengths: Sequence[int], batch_tokens: int) -> Iterator[np.ndarray]:
         Tokens of each text.
     batch_tokens : int
         Limit of texts × padded length in a batch; a single text longer than that is a batch of its own.
+    limit : int
+        Tokens that the model takes at most: padding does not go beyond it.
 
     Yields
     ------
@@ -37,7 +40,7 @@ def plan(lengths: Sequence[int], batch_tokens: int) -> Iterator[np.ndarray]:
         Positions into ``lengths``; every position is given exactly once. The order is stable, so equal input gives
         equal batches.
     """
-    width = np.array([padded_length(length) for length in lengths], np.int64)
+    width = np.array([padded_length(length, limit) for length in lengths], np.int64)
     order = np.argsort(-width, kind="stable")
     start = 0
     while start < len(order):
@@ -48,10 +51,10 @@ def plan(lengths: Sequence[int], batch_tokens: int) -> Iterator[np.ndarray]:
         start += same
 
 
-def padded(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[np.ndarray, np.ndarray]:
+def padded(rows: Sequence[Sequence[int]], pad_id: int, limit: int = 1 << 62) -> tuple[np.ndarray, np.ndarray]:
     """Ids (n, padded length of the longest) int64 padded on the right, and lengths (n,) int64."""
     lengths = np.fromiter((len(row) for row in rows), np.int64, len(rows))
-    ids = np.full((len(rows), padded_length(int(lengths.max(initial=1)))), pad_id, np.int64)
+    ids = np.full((len(rows), padded_length(int(lengths.max(initial=1)), limit)), pad_id, np.int64)
     for position, row in enumerate(rows):
         ids[position, : len(row)] = row
     return ids, lengths

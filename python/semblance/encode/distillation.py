@@ -14,7 +14,8 @@ from ..errors import ArgumentError, FormatError, NotFoundError, UnsupportedError
 from ..tables import EmbeddingTable
 from ..tables.table import Dtype
 from . import fitting, pooling
-from .encoder import Encoder, Progress
+from .encoder import Encoder
+from .progress import Progress
 from .static import MAX_TOKENS, StaticModel
 from .texts import checked
 from .tokenize import Tokenizer, check_length, without_unused

@@ -3,47 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xxhash
 
-from ..errors import ArgumentError, NotFoundError, UnsupportedError
-from . import hub, pooling
-from .devices import check_device
-from .static import StaticModel, default_model
-from .texts import Report, checked, windows
+from ..errors import ArgumentError, UnsupportedError
+from .calls import OnnxCalls
+from .codes import Codes, check_codes, coded
+from .dynamic import Batching, DynamicBatcher, Work
+from .lengths import TokenLengths
+from .opening import Model, check_options, open_model
+from .progress import Progress, reporter
+from .static import StaticModel
+from .texts import checked, windows
 from .tokenize import check_length
 
 if TYPE_CHECKING:
-    from .onnx import OnnxModel
-
-Progress = bool | Callable[[int, int], object]
+    from .model import OnnxModel
 
 
-class Model(Protocol):
-    """What an encoder needs of a model that reads texts."""
-
-    name: str
-    device: str
-    max_tokens: int
-
-    @property
-    def dim(self) -> int: ...
-
-    def encode_windows(
-        self, windows: Iterable[list[str]], batch_tokens: int | None = None, report: Report | None = None
-    ) -> Iterator[np.ndarray]: ...
-
-    def tokens(self, texts: list[str]) -> list[list[str]]: ...
-
-    def identity(self) -> str: ...
-
-
-class Encoder:
+class Encoder(OnnxCalls):
     """Vectors of texts (or of any named inputs of an ONNX model).
 
     Parameters
@@ -55,17 +37,35 @@ class Encoder:
         "cpu", "cuda", "cuda:1"; "auto" takes CUDA where it works and says once through ``logging`` what it took.
     pooling : str
         "auto" follows the folder (mean where it says nothing); "mean", "cls", "last", "max", "mean_sqrt",
-        "weighted_mean".
+        "weighted_mean", "dupmae" (cls beside the maximum over ordinary tokens); several joined by "+" are put side by
+        side: "cls+mean". An output without a token axis is taken as it is.
     dims : int, optional
         Keep the first ``dims`` dimensions, before the vectors are brought to unit length.
+    layers : int, optional
+        Run only the first ``layers`` layers: the graph is cut there, so the others cost nothing. Needs ``onnx``.
     instruction : str, optional
         Put before every text.
     max_tokens : int, optional
-        Tokens of a text that count, special tokens included; None takes the model's own limit.
+        Tokens of a text that count, special tokens included; None takes the model's own limit, with another ``long``
+        than "truncate" 32 times ("windows") or 8 times that.
+    long : str
+        What happens to a text beyond the model's limit: "truncate"; "windows" that overlap by a quarter, their vectors
+        averaged by tokens; "group" gives neighbouring tokens one position, "interpolate" puts positions between the
+        learned ones (both need a table of positions, and ``onnx``). A text within the limit stays as it is.
+    precision : str
+        "fp32"; "fp16"; "w8", 8-bit weights; "dynamic-int8", fastest on some CPUs, but a vector then depends on what
+        else is in its batch. All but the first need ``onnx``.
     output : str, optional
         The ONNX output to use; None takes the first one with a vector per token, else the first of floats.
+    pool_instruction : bool, optional
+        Whether the instruction's tokens (and the special ones before it) count in pooling; None follows the folder.
     threads : int
-        Of an ONNX model; 0 = the cores that affinity and control group allow.
+        Of an ONNX model; 0 = the cores that affinity and control group allow. Callers from several threads take turns
+        on them.
+    batching : Batching, optional
+        How `aencode` gathers texts; None takes `Batching`'s defaults.
+    sha256 : str, optional
+        Hexadecimal digest that the model's file (.onnx, or what `save` wrote) must have; checked before it is opened.
 
     Raises
     ------
@@ -103,17 +103,24 @@ class Encoder:
         device: str = "auto",
         pooling: str = "auto",
         dims: int | None = None,
+        layers: int | None = None,
         instruction: str | None = None,
         max_tokens: int | None = None,
+        long: str = "truncate",
+        precision: str = "fp32",
         output: str | None = None,
+        pool_instruction: bool | None = None,
         threads: int = 0,
+        batching: Batching | None = None,
+        sha256: str | None = None,
     ) -> None:
-        options: dict[str, Any] = {"device": check_device(device), "pooling": _check_pooling(pooling), "output": output}
-        options["threads"] = _check_threads(threads)
-        options["max_tokens"] = None if max_tokens is None else check_length(max_tokens, "max_tokens")
-        if instruction is not None and not isinstance(instruction, str):
-            raise ArgumentError(f"instruction: expected str, got {type(instruction).__name__}")
-        self._settle(_open(model, options), dims, instruction or "")
+        options = {
+            "device": device, "pooling": pooling, "output": output, "threads": threads, "max_tokens": max_tokens,
+            "instruction": instruction or "", "pool_instruction": pool_instruction, "layers": layers, "long": long,
+            "precision": precision, "sha256": sha256,
+        }  # fmt: skip
+        check_options({**options, "instruction": instruction})
+        self._settle(open_model(model, options), dims, instruction or "", batching)
 
     @classmethod
     def _of(cls, model: Model, dims: int | None = None, instruction: str = "") -> Encoder:
@@ -122,10 +129,13 @@ class Encoder:
         encoder._settle(model, dims, instruction)
         return encoder
 
-    def _settle(self, model: Model, dims: int | None, instruction: str) -> None:
+    def _settle(self, model: Model, dims: int | None, instruction: str, batching: Batching | None = None) -> None:
         if dims is not None and check_length(dims, "dims") > model.dim:
             raise ArgumentError(f"dims: expected at most the model's {model.dim}, got {dims}")
+        if batching is not None and not isinstance(batching, Batching):
+            raise ArgumentError(f"batching: expected a Batching, got {type(batching).__name__}")
         self._model, self._dims, self._instruction = model, dims, instruction
+        self._batcher = DynamicBatcher(_work(model), batching or Batching())
 
     @cached_property
     def dim(self) -> int:
@@ -163,6 +173,7 @@ class Encoder:
         batch_tokens: int | None = None,
         progress: Progress = False,
         normalize: bool = True,
+        codes: Codes = "f32",
     ) -> np.ndarray:
         """Vectors of texts, or of items given as named arrays.
 
@@ -178,11 +189,15 @@ class Encoder:
             True = a tqdm bar; or a callable (done, total), total 0 where a generator does not tell.
         normalize : bool
             Bring every vector to unit length.
+        codes : str
+            "f32"; "i8", 127 times the unit vector as int8, which every float index takes; "b1", the signs as packed
+            bits, for an index of metric "hamming" and ``dim`` bits.
 
         Returns
         -------
         ndarray
-            (n, dim) f32 in the order of the texts; (0, dim) for none.
+            (n, dim) f32 in the order of the texts; (0, dim) for none. (n, dim) int8 or (n, ceil(dim / 8)) uint8 as
+            ``codes`` ask.
 
         Raises
         ------
@@ -199,12 +214,58 @@ class Encoder:
         text beyond ``max_tokens`` is cut; lone surrogates count as U+FFFD.
         """
         size = None if batch_tokens is None else check_length(batch_tokens, "batch_tokens")
+        check_codes(codes, normalize)
         if isinstance(texts, Mapping):
             vectors = self._encode_inputs(texts, size, progress)
         else:
             vectors = self._encode_texts(texts, size, progress)
-        vectors = pooling.shortened(vectors, self._dims)
-        return pooling.unit(vectors) if normalize else vectors
+        return coded(self._finished(vectors, normalize), codes)
+
+    async def aencode(self, texts: Iterable[str], *, normalize: bool = True) -> np.ndarray:
+        """Vectors of texts, in batches shared with every other caller of this encoder.
+
+        Parameters
+        ----------
+        texts : iterable of str
+            As for `encode`.
+        normalize : bool
+            Bring every vector to unit length.
+
+        Returns
+        -------
+        ndarray
+            (n, dim) f32, the same bits as `encode` gives.
+
+        Raises
+        ------
+        ArgumentError
+            A single str, or items that are no str.
+        UnsupportedError
+            A model that takes no texts.
+        CapacityError
+            More texts wait than ``batching`` allows; nothing of this call is run.
+        Error
+            The model gave NaN or inf for one of these texts; other callers are not touched.
+
+        Notes
+        -----
+        Safe from many tasks, event loops and threads. Waiting texts are served in turn, one of each caller, under the
+        token budget and the maximum delay of `Batching`; only two batches are ever prepared ahead. Cancelling the task
+        drops what has not run yet. Cost beyond `encode`: about 0.2 ms a call.
+
+        Examples
+        --------
+        >>> import asyncio, semblance as sb
+        >>> encoder = sb.Encoder()
+        >>> async def both():
+        ...     return await asyncio.gather(encoder.aencode(["a small dog"]), encoder.aencode(["tax law", "a fee"]))
+        >>> [vectors.shape for vectors in asyncio.run(both())]
+        [(1, 256), (2, 256)]
+        """
+        chosen = [self._instruction + text for text in checked(texts)]
+        if not chosen:
+            return self._finished(np.empty((0, self._model.dim), np.float32), normalize)
+        return self._finished(await self._batcher.encode(chosen), normalize)
 
     def tokens(self, texts: Iterable[str]) -> list[list[str]]:
         """The token strings that the model sees of each text, cut at ``max_tokens``.
@@ -232,26 +293,70 @@ class Encoder:
         """
         return self._model.tokens([self._instruction + text for text in checked(texts)])
 
+    def token_lengths(self, texts: Iterable[str]) -> TokenLengths:
+        """How long texts are for this model, before anything is cut.
+
+        Parameters
+        ----------
+        texts : iterable of str
+            As for `encode`; a generator is read in windows.
+
+        Returns
+        -------
+        TokenLengths
+            The lengths (n,) and their mean, median, 95th percentile, maximum, and how many are cut.
+
+        Raises
+        ------
+        ArgumentError
+            A single str, or items that are no str.
+
+        Examples
+        --------
+        >>> import semblance as sb
+        >>> lengths = sb.Encoder(max_tokens=3).token_lengths(["Claustrophobia!", "a cat"])
+        >>> lengths.each.tolist(), lengths.longest, lengths.cut
+        ([4, 2], 4, 1)
+        """
+        counts = [
+            np.fromiter((len(row) for row in self._whole_rows(window)), np.int64, len(window))
+            for window in windows(texts)
+        ]
+        return TokenLengths(np.concatenate(counts) if counts else np.empty(0, np.int64), self.max_tokens)
+
+    def _whole_rows(self, texts: list[str]) -> list[list[int]]:
+        """Ids of each text with its special tokens, nothing cut."""
+        told = [self._instruction + text for text in texts]
+        longest = max((len(text) for text in told), default=0) + 1
+        if isinstance(self._model, StaticModel):
+            return [row or [0] for row in self._model.tokenizer.ids(told, longest)]
+        return self._onnx("token_lengths").rows(told, longest)
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a static encoder to one file that ``Encoder(path)`` opens.
+        """Write the encoder where ``Encoder(path)`` opens it.
 
         Parameters
         ----------
         path : str or PathLike
-            The file; replaced as a whole if it exists.
+            Of a static encoder: a file, replaced as a whole if it exists. Of an ONNX model, as it is run (cut, merged,
+            in fewer bits): a folder that does not exist yet, in the layout of model hubs.
 
         Raises
         ------
-        UnsupportedError
-            An ONNX encoder, which is already a folder.
         ArgumentError
-            An encoder shortened by ``dims`` or with an instruction; a folder that cannot be written.
+            An encoder shortened by ``dims`` or with an instruction, ``output`` or ``long``; a place that cannot be
+            written, or a folder that exists.
+        UnsupportedError
+            An ONNX model without the ``onnx`` package, or larger than 2 GiB.
         """
-        if not isinstance(self._model, StaticModel):
-            raise UnsupportedError("save: expected a static encoder, got an ONNX model (copy its folder or distill it)")
         if self._dims is not None or self._instruction:
             raise ArgumentError("save: expected an encoder without dims= and instruction=, got one that has them")
-        self._model.save(path)
+        if isinstance(self._model, StaticModel):
+            self._model.save(path)
+            return
+        from .saving import save_folder
+
+        save_folder(self._onnx("save"), path)
 
     def __repr__(self) -> str:
         return f"Encoder({self.name!r}, dim={self.dim}, device={self.device!r}, max_tokens={self.max_tokens})"
@@ -261,7 +366,7 @@ class Encoder:
         if self._instruction:
             source = ([self._instruction + text for text in window] for window in source)
         total = len(texts) if isinstance(texts, (list, tuple)) else 0
-        with _reporter(progress, total) as report:
+        with reporter(progress, total) as report:
             if not total:
                 parts = list(self._model.encode_windows(source, batch_tokens, report))
                 return np.concatenate(parts) if parts else np.empty((0, self._model.dim), np.float32)
@@ -274,71 +379,14 @@ class Encoder:
     def _encode_inputs(self, inputs: Mapping[str, Any], batch_items: int | None, progress: Progress) -> np.ndarray:
         if isinstance(self._model, StaticModel):
             raise UnsupportedError("texts: expected texts for a static encoder, got named arrays (use an ONNX model)")
-        model: OnnxModel = self._model  # type: ignore[assignment]
-        with _reporter(progress, 0) as report:
+        model = self._onnx("encode")
+        with reporter(progress, 0) as report:
             return model.encode_inputs(inputs, batch_items or 64, report)
 
 
-def _open(model: str | os.PathLike[str] | None, options: dict[str, Any]) -> Model:
-    """The model that a name stands for."""
-    if model is None:
-        return _static(default_model(), options)
-    if not isinstance(model, (str, os.PathLike)):
-        raise ArgumentError(f"model: expected a path or 'org/name', got {type(model).__name__}")
-    path = os.fspath(model)
-    if os.path.isfile(path) and not path.endswith(".onnx"):
-        return _static(StaticModel.load(path), options)
-    if not os.path.exists(path):
-        if not (isinstance(model, str) and hub.is_repository(path)):
-            raise NotFoundError(f"model: expected a folder, a file or 'org/name', got {path!r}, which does not exist")
-        path = os.fspath(hub.fetch(path))
-    from .folder import open_folder
-    from .onnx import OnnxModel, Settings
-
-    return OnnxModel(open_folder(path), Settings(**options))
-
-
-def _static(model: StaticModel, options: dict[str, Any]) -> StaticModel:
-    if options["device"].startswith("cuda"):
-        raise UnsupportedError("device: expected 'cpu' for a static encoder, got 'cuda' (a table look-up needs no GPU)")
-    if options["pooling"] not in ("auto", "mean") or options["output"] is not None:
-        raise ArgumentError("pooling: expected 'auto' or 'mean' and no output= for a static encoder, got others")
-    limit = options["max_tokens"]
-    return model if limit is None else model.with_max_tokens(limit)
-
-
-def _check_pooling(method: object) -> str:
-    if not isinstance(method, str) or (method != "auto" and method not in pooling.POOLINGS):
-        raise ArgumentError(f"pooling: expected 'auto' or one of {sorted(pooling.POOLINGS)}, got {method!r}")
-    return method
-
-
-def _check_threads(threads: object) -> int:
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
-        raise ArgumentError(f"threads: expected an integer of at least 0, got {threads!r}")
-    return threads
-
-
-@contextmanager
-def _reporter(progress: Progress, total: int) -> Iterator[Report | None]:
-    """Turns "this many more are done" into a bar or into calls (done, total)."""
-    if progress is True:
-        from tqdm import tqdm
-
-        with tqdm(total=total or None, unit="text", smoothing=0.05) as bar:
-
-            def advance(more: int) -> None:
-                bar.update(more)
-
-            yield advance
-    elif callable(progress):
-        done = 0
-
-        def report(more: int) -> None:
-            nonlocal done
-            done += more
-            progress(done, total)
-
-        yield report
-    else:
-        yield None
+def _work(model: Model) -> Work:
+    """What a dynamic batcher does with texts of this model."""
+    if isinstance(model, StaticModel):
+        return Work(prepare=list, width=lambda text: 1, run=lambda texts: next(iter(model.encode_windows([texts]))))
+    onnx: OnnxModel = model  # type: ignore[assignment]
+    return Work(prepare=onnx.rows, width=onnx.width, run=onnx.encode_rows, batch_tokens=onnx.batch_tokens)

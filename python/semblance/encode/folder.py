@@ -15,10 +15,10 @@ from .tokenize import MAX_FILE_BYTES
 MAX_CONFIG_BYTES = 16 << 20
 MAX_MODEL_BYTES = 64 << 30
 DEFAULT_MAX_TOKENS = 512
-_POOLING_KEYS = {
+POOLING_KEYS = {  # in the order in which sentence-transformers puts several side by side
     "pooling_mode_cls_token": "cls",
-    "pooling_mode_mean_tokens": "mean",
     "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
     "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt",
     "pooling_mode_weightedmean_tokens": "weighted_mean",
     "pooling_mode_lasttoken": "last",
@@ -32,10 +32,13 @@ class ModelFolder:
 
     model: Path
     name: str
+    root: Path
     tokenizer: Path | None = None
     pooling: str | None = None
     max_tokens: int = DEFAULT_MAX_TOKENS
     hidden_size: int | None = None
+    include_prompt: bool = True  # whether pooling counts an instruction's tokens
+    position_offset: int = 0  # rows of the position table before the first position
     external: tuple[Path, ...] = field(default=())
 
 
@@ -72,13 +75,17 @@ def open_folder(path: str | os.PathLike[str]) -> ModelFolder:
     if tokenizer is not None:
         _check_inside(tokenizer, allowed, MAX_FILE_BYTES)
     config = _json(folder / "config.json", allowed)
+    pooling, include_prompt = _pooling(folder, allowed)
     return ModelFolder(
         model=model,
+        root=folder,
         name=folder.resolve().name if not given.is_file() or tokenizer else model.stem,
         tokenizer=tokenizer,
-        pooling=_pooling(folder, allowed),
+        pooling=pooling,
         max_tokens=_max_tokens(folder, allowed, config),
         hidden_size=_whole(config.get("hidden_size")),
+        include_prompt=include_prompt,
+        position_offset=_position_offset(config),
         external=tuple(check_external(model, allowed)),
     )
 
@@ -145,8 +152,8 @@ def _modules(folder: Path, root: Path) -> list[dict[str, Any]]:
     return value
 
 
-def _pooling(folder: Path, root: Path) -> str | None:
-    """The pooling of the sentence-transformers modules, None where the folder has none."""
+def _pooling(folder: Path, root: Path) -> tuple[str | None, bool]:
+    """The pooling of the sentence-transformers modules (None where there is none), and whether instructions count."""
     place = "1_Pooling"
     for module in _modules(folder, root):
         kind = str(module.get("type", "")).rsplit(".", 1)[-1]
@@ -155,17 +162,19 @@ def _pooling(folder: Path, root: Path) -> str | None:
         if kind == "Pooling":
             place = str(module.get("path", place))
     config = _json(folder / place / "config.json", root)
-    chosen = [method for key, method in _POOLING_KEYS.items() if config.get(key)]
-    if len(chosen) > 1:
-        raise UnsupportedError(f"{place}/config.json: expected one pooling, got {' and '.join(chosen)} together")
-    return chosen[0] if chosen else None
+    chosen = [method for key, method in POOLING_KEYS.items() if config.get(key)]
+    return "+".join(chosen) or None, config.get("include_prompt") is not False
+
+
+def _position_offset(config: dict[str, Any]) -> int:
+    """Rows of the position table before the first position: RoBERTa's family starts behind the padding id."""
+    return 2 if config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet") else 0
 
 
 def _max_tokens(folder: Path, root: Path, config: dict[str, Any]) -> int:
     """The model's own limit: sentence-transformers' setting, else the tokenizer's, else the positions it has."""
     positions = _whole(config.get("max_position_embeddings"))
-    if positions and config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet"):
-        positions -= 2  # their positions start behind the padding id
+    positions = positions - _position_offset(config) if positions else None
     stated = _whole(_json(folder / "sentence_bert_config.json", root).get("max_seq_length"))
     stated = stated or _whole(_json(folder / "tokenizer_config.json", root).get("model_max_length"))
     limits = [limit for limit in (stated, positions) if limit]

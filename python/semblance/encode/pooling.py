@@ -12,54 +12,87 @@ from ..errors import ArgumentError, Error
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
 
-def mean(hidden: Array, lengths: np.ndarray) -> Array:
-    """Mean over each row's real tokens: (n, t, d) and lengths (n,) → (n, d)."""
-    weights = _mask(hidden, lengths) / np.maximum(lengths, 1)[:, None].astype(np.float32)
-    return _weighted(weights, hidden)
+def mean(hidden: Array, mask: Array) -> Array:
+    """Mean over the tokens of the mask: (n, t, d) and (n, t) → (n, d)."""
+    return _weighted(mask / np.maximum(mask.sum(axis=1, keepdims=True), 1), hidden)
 
 
-def mean_sqrt(hidden: Array, lengths: np.ndarray) -> Array:
-    """Sum over real tokens divided by the square root of their number (sentence-transformers' mean_sqrt_len)."""
-    weights = _mask(hidden, lengths) / np.sqrt(np.maximum(lengths, 1))[:, None].astype(np.float32)
-    return _weighted(weights, hidden)
+def mean_sqrt(hidden: Array, mask: Array) -> Array:
+    """Sum over tokens divided by the square root of their number (sentence-transformers' mean_sqrt_len)."""
+    return _weighted(mask / np.sqrt(np.maximum(mask.sum(axis=1, keepdims=True), 1)), hidden)
 
 
-def weighted_mean(hidden: Array, lengths: np.ndarray) -> Array:
+def weighted_mean(hidden: Array, mask: Array) -> Array:
     """Mean with weights 1, 2, 3 … along the text (SGPT, Muennighoff 2022)."""
-    weights = _mask(hidden, lengths) * np.arange(1, hidden.shape[1] + 1, dtype=np.float32)
+    weights = mask * np.arange(1, hidden.shape[1] + 1, dtype=np.float32)
     weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1)
     return _weighted(weights, hidden)
 
 
-def cls(hidden: Array, lengths: np.ndarray) -> Array:
-    """The first token's vector."""
-    return np.ascontiguousarray(hidden[:, 0])
+def cls(hidden: Array, mask: Array) -> Array:
+    """The first token's vector, whatever the mask."""
+    return hidden[:, 0].copy()
 
 
-def last(hidden: Array, lengths: np.ndarray) -> Array:
-    """The last real token's vector."""
-    return np.ascontiguousarray(hidden[np.arange(len(hidden)), np.maximum(lengths, 1) - 1])
+def last(hidden: Array, mask: Array) -> Array:
+    """The last token's vector."""
+    place = hidden.shape[1] - 1 - np.argmax(mask[:, ::-1] > 0, axis=1)
+    return np.ascontiguousarray(hidden[np.arange(len(hidden)), place])
 
 
-def maximum(hidden: Array, lengths: np.ndarray) -> Array:
-    """The largest value of each dimension over the real tokens."""
-    inside = _mask(hidden, lengths)[:, :, None] > 0
-    result: Array = np.where(inside, hidden, np.float32(-np.inf)).max(axis=1)
+def maximum(hidden: Array, mask: Array) -> Array:
+    """The largest value of each dimension over the tokens."""
+    result: Array = np.where(mask[:, :, None] > 0, hidden, np.float32(-np.inf)).max(axis=1)
     return result
 
 
-POOLINGS: dict[str, Callable[[Array, np.ndarray], Array]] = {
+def dupmae(hidden: Array, mask: Array) -> Array:
+    """The first token's vector beside the maximum over the ordinary ones, each of unit length: (n, 2 d).
+
+    Ordinary tokens are those between the first and the last. The inner product of two such vectors is the sum of both
+    parts' similarities (DupMAE, Liu et al. 2023, without its projection to the vocabulary).
+    """
+    rows, inner = np.arange(len(mask)), mask.copy()
+    inner[rows, hidden.shape[1] - 1 - np.argmax(mask[:, ::-1] > 0, axis=1)] = 0
+    inner[:, 0] = 0
+    ordinary = np.where(inner.any(axis=1, keepdims=True), inner, mask)
+    return np.concatenate([unit(cls(hidden, mask)), unit(maximum(hidden, ordinary))], axis=1)
+
+
+POOLINGS: dict[str, Callable[[Array, Array], Array]] = {
     "mean": mean,
     "mean_sqrt": mean_sqrt,
     "weighted_mean": weighted_mean,
     "cls": cls,
     "last": last,
     "max": maximum,
+    "dupmae": dupmae,
 }
 
 
-def pool(output: np.ndarray, lengths: np.ndarray, method: str) -> Array:
-    """The vectors (n, d) of a model's output: (n, t, d) is pooled by ``method``, (n, d) is taken as it is.
+def is_known(method: str) -> bool:
+    """Whether ``method`` is a pooling, or several joined by "+" whose vectors are put side by side."""
+    return all(name in POOLINGS for name in method.split("+"))
+
+
+def parts(method: str) -> int:
+    """How many times wider than a token's vector the pooled one is."""
+    return sum(2 if name == "dupmae" else 1 for name in method.split("+"))
+
+
+def pool(output: np.ndarray, lengths: np.ndarray, method: str, skip: int = 0) -> Array:
+    """The vectors of a model's output: (n, t, d) is pooled by ``method``, (n, d) is taken as it is.
+
+    Parameters
+    ----------
+    output : ndarray
+        (n, t, d) or (n, d), floats.
+    lengths : ndarray
+        (n,) real tokens of each item.
+    method : str
+        A name of `POOLINGS`, or several joined by "+": "cls+mean" gives (n, 2 d).
+    skip : int
+        Leading tokens that do not count (an instruction); an item without others is pooled over all of its tokens.
 
     Raises
     ------
@@ -70,7 +103,17 @@ def pool(output: np.ndarray, lengths: np.ndarray, method: str) -> Array:
         return np.asarray(output, np.float32)
     if output.ndim != 3:
         raise ArgumentError(f"output: expected shape (n, tokens, d) or (n, d), got {output.shape} (choose output=)")
-    return POOLINGS[method](np.asarray(output, np.float32), lengths)
+    hidden, inside = np.asarray(output, np.float32), mask(output.shape[1], lengths, skip)
+    pooled = [POOLINGS[name](hidden, inside) for name in method.split("+")]
+    return pooled[0] if len(pooled) == 1 else np.concatenate(pooled, axis=1)
+
+
+def mask(width: int, lengths: np.ndarray, skip: int = 0) -> Array:
+    """1 where a token counts: (n, width) f32."""
+    columns, lengths = np.arange(width), np.asarray(lengths)[:, None]
+    first = np.where(lengths > skip, skip, 0)
+    inside: Array = ((columns >= first) & (columns < np.maximum(lengths, 1))).astype(np.float32)
+    return inside
 
 
 def shortened(vectors: Array, dims: int | None) -> Array:
@@ -93,11 +136,6 @@ def check_finite(vectors: Array, where: str) -> None:
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         raise Error(f"{where}: expected finite numbers from the model, got NaN or inf for item {int(bad[0])}")
-
-
-def _mask(hidden: Array, lengths: np.ndarray) -> Array:
-    """1 where a token is real: (n, t) f32."""
-    return (np.arange(hidden.shape[1]) < np.asarray(lengths)[:, None]).astype(np.float32)
 
 
 def _weighted(weights: Array, hidden: Array) -> Array:
