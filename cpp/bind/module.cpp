@@ -10,4 +10,5 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   register_kernels(m);
   register_index(m);
   register_table(m);
+  register_text(m);
 }
