@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import os
+import signal
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -174,6 +175,19 @@ def test_threads_change_nothing() -> None:
         made.append((out, values, offsets))
     for other in made[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(made[0], other, strict=True))
+
+
+def test_ctrl_c_is_heard() -> None:
+    own = native(tokenizer_json()).native
+    texts = ["the small cat runs . " * 10] * 1_000_000
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            own.ids(texts, 512, 33_000, 1)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 # -- what is left to the library
