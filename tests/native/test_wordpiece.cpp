@@ -1,4 +1,5 @@
 // The native tokenizer: the rules one by one, texts of every width at the end of memory, and random bytes as texts.
+// An argument is the number of random texts of each width.
 #include <algorithm>
 #include <cstdint>
 #include <span>
@@ -211,7 +212,8 @@ void threads_change_nothing() {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  const std::uint64_t seeds = argc > 1 ? std::stoull(argv[1]) : 2000;
   words_are_split_greedily();
   the_normaliser_is_bert_s();
   marks_come_in_canonical_order();
@@ -220,7 +222,7 @@ int main() {
   limits_cut();
   surrogates_are_pairs_or_nothing();
   every_number_has_flags();
-  for (std::uint64_t seed = 0; seed < 2000; ++seed) {
+  for (std::uint64_t seed = 0; seed < seeds; ++seed) {
     random_texts<std::uint8_t>(seed);
     random_texts<char16_t>(seed);
     random_texts<char32_t>(seed);
