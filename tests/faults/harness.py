@@ -35,8 +35,9 @@ class Worker:
 
     def __init__(self, scratch: Path) -> None:
         command = [sys.executable, "-X", "faulthandler", str(HERE / "trials.py"), str(scratch)]
+        self.errors = (scratch / "stderr").open("w+", encoding="utf-8")  # a pipe that nobody empties would fill up
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, env=os.environ
         )
         assert self.process.stdout is not None
         self.output, self.said = self.process.stdout.fileno(), b""
@@ -69,12 +70,13 @@ class Worker:
             self.process.kill()
             return damage, "hang"
         self.process.wait()
-        assert self.process.stderr is not None
-        return damage, f"crash {self.process.returncode}: {self.process.stderr.read()[-600:]}"
+        self.errors.seek(0)
+        return damage, f"crash {self.process.returncode}: {self.errors.read()[-600:]}"
 
     def finish(self) -> int:
         """Close the process; the most memory it used, in MB."""
         out, _ = self.process.communicate()
+        self.errors.close()
         words = out.split()
         return int(words[-1]) if words[-2:-1] == ["memory"] else 0
 

@@ -5,6 +5,7 @@ It says ``SEED begins DAMAGE`` and then ``SEED OUTCOME``; what it does not live 
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import sys
@@ -90,6 +91,7 @@ def main() -> None:
     scratch = Path(sys.argv[1])
     os.environ["SEMBLANCE_FAULTS_SCRATCH"] = str(scratch)
     warnings.simplefilter("ignore")
+    logging.disable()
     trials = Trials(scratch)
     for line in sys.stdin:
         kind, seed = line.rsplit(" ", 1)

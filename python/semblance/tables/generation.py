@@ -180,6 +180,8 @@ def _layout(metadata: Mapping[str, str]) -> Layout:
         layout = Layout(metadata["dtype"], int(metadata["dim"]), keys, metadata["missing"], padding)
     except (KeyError, ValueError) as error:
         raise FormatError(f"table file: expected complete metadata, got {error!r}") from error
+    if not 0 <= keys.seed < 1 << 64 or not -(1 << 63) <= (padding or 0) < 1 << 63:
+        raise FormatError(f"table file: expected a seed and a padding of 64 bits, got {keys.seed} and {padding}")
     if layout.dtype not in DTYPES or not 0 < layout.dim <= 1 << 20:
         raise FormatError(f"table file: expected a dtype of {DTYPES} and a dim, got {layout.dtype!r} and {layout.dim}")
     return layout
