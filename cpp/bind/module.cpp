@@ -2,11 +2,8 @@
 
 namespace py = pybind11;
 
-PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
+PYBIND11_MODULE(_core_of_main, m, py::mod_gil_not_used()) {
   using namespace semblance::bind;
-  // A call that gives the GIL back from a subinterpreter can wait for ever; so does much of NumPy's own code.
-  if (PyInterpreterState_Get() != PyInterpreterState_Main())
-    throw py::import_error("semblance: expected the main interpreter, got a subinterpreter (use processes or threads)");
   m.doc() = "Native engine of semblance. Use the package, not this module.";
   m.attr("__version__") = SEMBLANCE_VERSION;
   register_errors(m);
@@ -14,4 +11,12 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   register_index(m);
   register_table(m);
   register_text(m);
+}
+
+// pybind11 waits for ever in a subinterpreter of Python 3.11; so the import is refused before it begins.
+extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
+  if (PyInterpreterState_Get() == PyInterpreterState_Main()) return PyInit__core_of_main();
+  PyErr_SetString(PyExc_ImportError,
+                  "semblance: expected the main interpreter, got a subinterpreter (use threads or processes)");
+  return nullptr;
 }

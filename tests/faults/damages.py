@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,7 @@ def extend(content: bytes, rng: np.random.Generator) -> bytes:
 def exchange(content: bytes, rng: np.random.Generator) -> bytes:
     """Let two sections of data change places; the offsets of the others may shift."""
     cuts = [at for at in edges(content) if at >= header_end(content)]
-    pieces = [content[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    pieces = [content[a:b] for a, b in pairwise(cuts)]
     if len(pieces) < 2:
         return flip(content, rng)
     a, b = rng.choice(len(pieces), 2, replace=False)
@@ -89,8 +90,10 @@ def foreign(content: bytes, rng: np.random.Generator) -> bytes:
     others = [
         b"", b"\0", b"PK\3\4" + rng.bytes(500), b"SQLite format 3\0" + rng.bytes(4000), b"\x93NUMPY" + rng.bytes(300),
         (2).to_bytes(8, "little") + b"{}", (HUGE).to_bytes(8, "little") + b"{}", b"[" * 100_000,
-        (100_000).to_bytes(8, "little") + b"[" * 100_000, b"not an index\n" * 200, rng.bytes(int(rng.integers(1, 9000))),
-        b'\x80\x04\x95cos\nsystem\n', (90).to_bytes(8, "little") + b'{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+        (100_000).to_bytes(8, "little") + b"[" * 100_000,
+        b"not an index\n" * 200, rng.bytes(int(rng.integers(1, 9000))),
+        b"\x80\x04\x95cos\nsystem\n",
+        (90).to_bytes(8, "little") + b'{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
     ]  # fmt: skip
     return others[int(rng.integers(len(others)))]
 
@@ -142,7 +145,23 @@ def lying_parameters(content: bytes, rng: np.random.Generator) -> bytes:
     metadata = header["__metadata__"]
     keys = [key for key in metadata if key not in ("tensor_checksums", "header_checksum", "format")]
     key = keys[int(rng.integers(len(keys)))]
-    words = ["", "x", "f32", "i8", "l2", "hamming", "flat", "rows", "int", "str", "zero", "error", "row:9", "9" * 30, "1.5"]
+    words = [
+        "",
+        "x",
+        "f32",
+        "i8",
+        "l2",
+        "hamming",
+        "flat",
+        "rows",
+        "int",
+        "str",
+        "zero",
+        "error",
+        "row:9",
+        "9" * 30,
+        "1.5",
+    ]
     choices = words + [str(n) for n in NUMBERS] + [str(metadata[other]) for other in keys]
     if rng.random() < 0.15:
         del metadata[key]

@@ -25,7 +25,7 @@ class Tally:
     memory_mb: int = 0
 
     def count(self, kind: str, seed: int, damage: str, outcome: str) -> None:
-        self.outcomes[outcome.split(" ")[0]] += 1
+        self.outcomes[outcome.split(" ", maxsplit=1)[0]] += 1
         if outcome.startswith(BAD):
             self.bad.append(f"{kind!r} seed {seed} ({damage}): {outcome}")
 

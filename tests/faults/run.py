@@ -27,7 +27,18 @@ def damage(given: argparse.Namespace) -> bool:
     seeds = range(given.first, given.first + given.count)
     with tempfile.TemporaryDirectory() as scratch:
         tallies = damage_trials(given.kinds or list(VICTIMS), seeds, Path(scratch))
-    columns = ("refused", "unchanged", "same", "answered", "told", "unnoticed", "wrong", "undocumented", "crash", "hang")
+    columns = (
+        "refused",
+        "unchanged",
+        "same",
+        "answered",
+        "told",
+        "unnoticed",
+        "wrong",
+        "undocumented",
+        "crash",
+        "hang",
+    )
     print("| file | trials |", " | ".join(columns), "| most memory, MB |")
     print("|---|" + "---|" * (len(columns) + 2))
     for kind, tally in tallies.items():

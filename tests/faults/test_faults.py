@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -113,3 +114,22 @@ def test_lost_changes_are_seen(tmp_path: Path) -> None:
     assert "turn 3 where 4" in index_fault(tmp_path, 4)
     sb.Collection.open(tmp_path / "items.db", dim=8).close()
     assert "turn 1 was acknowledged" in collection_fault(tmp_path, 1)
+
+
+# -- places where the engine does not run
+
+SUBINTERPRETER = """
+import _xxsubinterpreters as interpreters
+other = interpreters.create()
+try:
+    interpreters.run_string(other, "import semblance as sb; sb.Index(4)")
+except interpreters.RunFailedError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="the private module of subinterpreters has another name")
+def test_subinterpreters_are_refused() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", SUBINTERPRETER]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "expected the main interpreter, got a subinterpreter" in done.stdout

@@ -76,7 +76,13 @@ class Trials:
             opened, answers = victim.answer(path, verify, mmap)
         except sb.Error:
             return "refused"
-        outcome = "answered" if intent or (not verify and kind != "database") else "same" if equal(answers, self.truth[kind]) else "wrong"
+        outcome = (
+            "answered"
+            if intent or (not verify and kind != "database")
+            else "same"
+            if equal(answers, self.truth[kind])
+            else "wrong"
+        )
         try:
             if kind == "database" and outcome != "same":
                 outcome = "unnoticed" if opened.check() else "told"
@@ -99,7 +105,9 @@ def main() -> None:
             outcome = trials.run(kind, int(seed))
         except Exception as error:  # whatever is no error of the documented tree
             place = traceback.extract_tb(error.__traceback__)[-1]
-            outcome = f"undocumented {type(error).__name__} at {Path(place.filename).name}:{place.lineno}: {error!s:.80}"
+            outcome = (
+                f"undocumented {type(error).__name__} at {Path(place.filename).name}:{place.lineno}: {error!s:.80}"
+            )
         print(int(seed), outcome.replace("\n", " "), flush=True)
     print("memory", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, flush=True)
 
