@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fuzz_files
 import numpy as np
 import pytest
 from cycles import CYCLES, growth
@@ -133,3 +134,18 @@ def test_subinterpreters_are_refused() -> None:
     command = [sys.executable, "-W", "ignore", "-c", SUBINTERPRETER]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert "expected the main interpreter, got a subinterpreter" in done.stdout
+
+
+def test_the_fuzzer_s_doors_open_healthy_files_and_refuse_others(tmp_path: Path) -> None:
+    fuzz_files.fill(tmp_path / "corpus")
+    inputs = sorted((tmp_path / "corpus").iterdir())
+    assert len(inputs) == 2 * len(fuzz_files.FILES) + 3
+    rng = np.random.default_rng(0)
+    for path in inputs:
+        data = path.read_bytes()
+        fuzz_files.DOORS[(data[0] & 0x7F) % len(fuzz_files.DOORS)](data[1:])  # raises where the door does not open
+        for _ in range(5):
+            damaged = bytearray(data)
+            for at in rng.integers(1, len(data), 4):
+                damaged[at] = int(rng.integers(256))
+            fuzz_files.one_input(bytes(damaged))
