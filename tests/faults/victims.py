@@ -188,6 +188,7 @@ VICTIMS: dict[str, Victim] = {
     "index cosine i8": index_victim(metric="cosine"),
     "index l2 flat": index_victim(metric="l2", kind="flat", codes="f32"),
     "index ip f16": index_victim(metric="ip", codes="f16"),
+    "index l2 neighbour codes": index_victim(metric="l2", codes="b1"),
     "index hamming": index_victim(metric="hamming"),
     "table of rows": table_victim(None, "error"),
     "table of numbers": table_victim(np.arange(N) * 1_000_003, "zero"),
