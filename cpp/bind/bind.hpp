@@ -19,6 +19,7 @@ void register_errors(py::module_& m);
 void register_kernels(py::module_& m);
 void register_index(py::module_& m);
 void register_table(py::module_& m);
+void register_text(py::module_& m);
 
 // Takes the GIL back. While the interpreter is finalising, a thread that is not the main one never gets it: it sleeps
 // here for the rest of the process instead of unwinding through native frames.

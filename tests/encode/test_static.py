@@ -193,9 +193,9 @@ def test_importing_loads_no_model_library() -> None:
     assert found.stdout.strip() == "[]"
 
 
-def test_the_embedded_encoder_needs_only_tokenizers() -> None:
+def test_the_embedded_encoder_needs_no_model_library() -> None:
     code = (
-        "import sys; sys.modules.update(onnxruntime=None, scipy=None, huggingface_hub=None);"
+        "import sys; sys.modules.update(tokenizers=None, onnxruntime=None, scipy=None, huggingface_hub=None);"
         "import semblance as sb; print(sb.Encoder().encode(['a']).shape)"
     )
     found = subprocess.run(

@@ -102,9 +102,24 @@ def save_settings(connection: sqlite3.Connection, settings: Settings) -> None:
 def load_settings(connection: sqlite3.Connection, path: str) -> Settings:
     """Read the settings back; raise FormatError where they are damaged."""
     try:
-        return Settings(**{name: json.loads(value) for name, value in connection.execute("SELECT * FROM settings")})
+        stored = {name: json.loads(value) for name, value in connection.execute("SELECT * FROM settings")}
+        settings = Settings(**stored)
     except (TypeError, ValueError) as error:
         raise FormatError(f"{path}: settings: expected those of a collection, got {error}") from error
+    if wrong := _ill_typed(settings):
+        raise FormatError(f"{path}: settings: expected those of a collection, got {wrong}")
+    return settings
+
+
+def _ill_typed(settings: Settings) -> str:
+    """Name the first setting that is of a type that no collection stores; the empty string where there is none."""
+    types: dict[str, tuple[type, ...]] = {
+        "dim": (int,), "metric": (str,), "encoder": (str, type(None)), "encoder_source": (str, type(None)),
+        "index_options": (dict,), "indexed": (list,),
+    }  # fmt: skip
+    wrong = [name for name, allowed in types.items() if not isinstance(getattr(settings, name), allowed)]
+    wrong += [f"indexed {name!r}" for name in settings.indexed if "indexed" not in wrong and not isinstance(name, str)]
+    return f"{wrong[0]} of another type" if wrong else ""
 
 
 def add_columns(connection: sqlite3.Connection, settings: Settings, indexed: tuple[str, ...]) -> bool:

@@ -40,6 +40,19 @@ def translated(path: str) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _translation(path, error) from error
+    except UnicodeDecodeError as error:  # SQLite names a damaged schema in the schema's own words
+        raise FormatError(f"{path}: expected a whole SQLite database, got text that is no UTF-8: {error}") from error
+
+
+@contextlib.contextmanager
+def _stored(what: str) -> Iterator[None]:
+    """Values come out of the file as they were put in, unless it is damaged: SQLite itself has no checksums."""
+    try:
+        yield
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, Error):
+            raise
+        raise FormatError(f"{what}: expected what a collection stores, got {error}") from error
 
 
 def _translation(path: str, error: sqlite3.Error) -> Error:
@@ -52,7 +65,8 @@ def _translation(path: str, error: sqlite3.Error) -> Error:
         return ArgumentError(f"{path}: expected a file that can be opened and written, got {text}")
     if "no such module" in text or "no such function" in text:
         return UnsupportedError(f"{path}: expected an SQLite with FTS5 and JSON, got {sqlite3.sqlite_version}: {text}")
-    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+    whole = isinstance(error, sqlite3.OperationalError) and "decode" not in text and "malformed" not in text
+    if isinstance(error, sqlite3.DatabaseError) and not whole:
         return FormatError(f"{path}: expected a whole SQLite database, got {text}")
     return Error(f"{path}: {text}")
 
@@ -202,7 +216,8 @@ def _authorize(action: int, first: str | None, second: str | None, *_: str | Non
 
 def sequence_of(connection: sqlite3.Connection) -> int:
     """Return the number of the last change in this snapshot."""
-    return int(connection.execute("SELECT sequence FROM clock").fetchone()[0])
+    with _stored("clock"):
+        return int(connection.execute("SELECT sequence FROM clock").fetchone()[0])
 
 
 def keys_of(connection: sqlite3.Connection, ids: Sequence[RecordId]) -> dict[RecordId, int]:
@@ -249,14 +264,17 @@ def changes_since(connection: sqlite3.Connection, sequence: int, dim: int) -> It
     sql = "SELECT key, vector FROM records JOIN vectors USING (key) WHERE sequence > ? ORDER BY sequence"
     cursor = connection.execute(sql, (sequence,))
     while rows := cursor.fetchmany(4096):
-        yield np.array([key for key, _ in rows], np.int64), _matrix(rows, dim)
+        with _stored("vectors"):
+            some = np.array([key for key, _ in rows], np.int64), _matrix(rows, dim)
+        yield some
 
 
 def vectors_of(connection: sqlite3.Connection, keys: Iterable[int], dim: int) -> tuple[np.ndarray, np.ndarray]:
     """Return (keys, vectors f32 (n, dim)) of those keys that exist."""
     sql = "SELECT key, vector FROM vectors WHERE key IN (SELECT value FROM json_each(?))"
     rows = connection.execute(sql, (json.dumps([int(key) for key in keys]),)).fetchall()
-    return np.array([key for key, _ in rows], np.int64), _matrix(rows, dim)
+    with _stored("vectors"):
+        return np.array([key for key, _ in rows], np.int64), _matrix(rows, dim)
 
 
 def _matrix(rows: Sequence[tuple[int, bytes]], dim: int) -> np.ndarray:
@@ -268,8 +286,9 @@ def _matrix(rows: Sequence[tuple[int, bytes]], dim: int) -> np.ndarray:
 
 def removed_since(connection: sqlite3.Connection, sequence: int) -> np.ndarray | None:
     """Return the keys removed after a sequence, or None where tombstones that old are gone."""
-    if sequence < connection.execute("SELECT removed_below FROM clock").fetchone()[0]:
-        return None
+    with _stored("clock"):
+        if sequence < connection.execute("SELECT removed_below FROM clock").fetchone()[0]:
+            return None
     return _keys(connection.execute("SELECT key FROM removed WHERE sequence > ?", (sequence,)))
 
 
@@ -294,7 +313,8 @@ def matching_keys(connection: sqlite3.Connection, condition: Condition) -> np.nd
 
 
 def _keys(cursor: sqlite3.Cursor) -> np.ndarray:
-    return np.fromiter((row[0] for row in cursor), np.int64)
+    with _stored("keys"):
+        return np.fromiter((row[0] for row in cursor), np.int64)
 
 
 def word_hits(connection: sqlite3.Connection, match: str, k: int, condition: Condition | None) -> list[int]:
@@ -307,12 +327,16 @@ def word_hits(connection: sqlite3.Connection, match: str, k: int, condition: Con
 
 
 def records_by_key(connection: sqlite3.Connection, keys: Iterable[int]) -> dict[int, dict[str, Any]]:
-    """Return the records as the user gave them, without their vectors."""
+    """Return the records as the user gave them, without their vectors; FormatError where one is not there."""
     sql = "SELECT key, id, text, fields FROM records WHERE key IN (SELECT value FROM json_each(?))"
-    found = {}
-    for key, record_id, text, fields in connection.execute(sql, (json.dumps([int(key) for key in keys]),)):
+    wanted, found = [int(key) for key in keys], {}
+    for key, record_id, text, fields in connection.execute(sql, (json.dumps(wanted),)):
         head = {"id": record_id} if text is None else {"id": record_id, "text": text}
-        found[key] = {**head, **json.loads(fields)}
+        with _stored(f"record {key}"):
+            found[key] = {**head, **json.loads(fields)}
+    for key in wanted:
+        if key not in found:
+            raise FormatError(f"records: expected one under key {key}, as the index has it, got none (damaged)")
     return found
 
 

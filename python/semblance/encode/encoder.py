@@ -80,7 +80,7 @@ class Encoder(OnnxCalls):
 
     Notes
     -----
-    Cost: a short text takes about 0.1 ms of a core with the static encoder, 3 ms with a 22M-parameter model.
+    Cost: a short text takes about 3 µs of a core with the static encoder, 3 ms with a 22M-parameter model.
     An empty text has a vector too: the mean of the texts that a static encoder was fitted on, or what an ONNX model
     says to its special tokens alone. Nothing is unpickled.
     Source of the static kind: Model2Vec (Tulkens and van Dongen, 2024), here fitted by least squares, see `distill`.

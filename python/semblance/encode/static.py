@@ -20,7 +20,7 @@ from .. import storage
 from ..errors import FormatError
 from ..tables import EmbeddingTable
 from .texts import Report
-from .tokenize import MAX_FILE_BYTES, Tokenizer
+from .tokenize import MAX_FILE_BYTES, Tokenizer, max_chars
 
 _Value = TypeVar("_Value")
 
@@ -82,13 +82,19 @@ class StaticModel:
     ) -> Iterator[np.ndarray]:
         """Vectors (n, dim) f32 of each window of texts, not normalised."""
         for window in windows:
-            rows = self.ids(window)
-            offsets = np.zeros(len(rows) + 1, np.int64)
-            np.cumsum([len(row) for row in rows], out=offsets[1:])
-            values = np.fromiter(chain.from_iterable(rows), np.int64, int(offsets[-1]))
-            yield np.asarray(self.table.pool(values, offsets, mode="mean"), np.float32)
+            yield self._pooled(window)
             if report is not None:
                 report(len(window))
+
+    def _pooled(self, texts: list[str]) -> np.ndarray:
+        native = self.tokenizer.wordpiece
+        if native is not None:
+            return native.pool(self.table, texts, self.max_tokens, max_chars(self.max_tokens), self.empty_id)
+        rows = self.ids(texts)
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum([len(row) for row in rows], out=offsets[1:])
+        values = np.fromiter(chain.from_iterable(rows), np.int64, int(offsets[-1]))
+        return np.asarray(self.table.pool(values, offsets, mode="mean"), np.float32)
 
     def with_max_tokens(self, max_tokens: int) -> StaticModel:
         """The same table with another limit of tokens."""

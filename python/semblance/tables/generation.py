@@ -229,6 +229,8 @@ def layout_of(metadata: Mapping[str, str], expected_kind: str) -> Layout:
         raise FormatError(f"table file: expected complete metadata, got {error!r}") from error
     if not 0 < layout.dim <= 1 << 20:
         raise FormatError(f"table file: expected a dim from 1 to 2^20, got {layout.dim}")
+    if not 0 <= keys.seed < 1 << 64 or not -(1 << 63) <= (padding or 0) < 1 << 63:
+        raise FormatError(f"table file: expected a seed and a padding of 64 bits, got {keys.seed} and {padding}")
     return layout
 
 
