@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/parallel.hpp"
-#include "table/embedding_table.hpp"
+#include "table/table.hpp"
 #include "text/wordpiece.hpp"
 
 namespace semblance {
@@ -27,10 +27,10 @@ JaggedIds encode_texts(const WordPiece& tokenizer, std::span<const TextView> tex
                        std::size_t threads, Monitor* monitor);
 
 // out[i] = the mean of the rows of text i's ids; of the row `empty_id` where it has none. The same bits whatever the
-// threads. Throws what `EmbeddingTable::check_keys` throws; `out` is then unfinished.
+// threads. Throws what `Table::check_keys` throws; `out` is then unfinished.
 struct PooledTexts {
   const WordPiece& tokenizer;
-  const EmbeddingTable& table;
+  const Table& table;
   std::int64_t empty_id;
 };
 void pool_texts(const PooledTexts& how, std::span<const TextView> texts, const TextLimits& limits, OutputRows out,
