@@ -150,7 +150,7 @@ void test_estimates(Metric metric) {
       spread += double{score(ids[at])} * score(ids[at]) / kDegree;
     }
   }
-  const double scale = metric == Metric::l2 ? std::sqrt(spread) : metric == Metric::cosine ? 1.0 : double{kDim} / 4;
+  const double scale = metric == Metric::l2 ? std::sqrt(spread) : metric == Metric::cosine ? 1.0 : double{kDim};
   CHECK(std::sqrt(error) <= 0.15 * scale);
   CHECK(std::abs(bias) <= 0.05 * scale);
   // What a file may not hold: a block that leads out of the index.

@@ -11,6 +11,7 @@
 #include "core/error.hpp"
 #include "core/rng.hpp"
 #include "guarded.hpp"
+#include "table/embedding_table.hpp"
 #include "table/row_codec.hpp"
 #include "text/text_pooling.hpp"
 #include "text/unicode.hpp"
