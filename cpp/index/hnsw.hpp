@@ -81,6 +81,7 @@ struct BuildOptions {
   std::size_t ef_construction;
   float alpha;  // 1 keeps an edge unless a kept neighbour is closer to its end; more keeps more of the longer edges
   float least_score;  // the score of equal rows, from which alpha stretches
+  bool fill;          // give all places of a list away, those that pruning leaves to the candidates it covered least
   std::size_t threads;
 };
 

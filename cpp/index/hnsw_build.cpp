@@ -12,6 +12,15 @@ constexpr std::size_t kSearchGrain = 4, kMergeGrain = 16;
 constexpr std::size_t kCandidatesALink = 8;  // the closest so many a link are enough to choose from
 constexpr std::size_t kLeastRound = 16;
 
+// A candidate that a kept one covers: its distance from that one over its distance from the node.
+struct Covered {
+  float share;
+  Neighbour candidate;
+  friend bool operator<(const Covered& a, const Covered& b) {
+    return a.share > b.share || (a.share == b.share && a.candidate < b.candidate);
+  }
+};
+
 // An edge to be merged into the list of `to`.
 struct Edge {
   std::uint32_t level, to, from;
@@ -49,6 +58,7 @@ class Builder {
   struct Worker {
     WalkScratch scratch;
     std::vector<Neighbour> candidates, kept;
+    std::vector<Covered> covered;
     std::vector<std::uint32_t> ids;
     std::vector<float> distances;
     std::vector<Edge> edges;
@@ -126,6 +136,7 @@ class Builder {
   void prune(std::size_t degree, std::size_t worker) {
     Worker& own = workers_[worker];
     own.kept.clear();
+    own.covered.clear();
     std::vector<Neighbour>& open = own.candidates;
     if (open.size() > kCandidatesALink * degree) open.resize(kCandidatesALink * degree);
     std::size_t first = 0;
@@ -135,6 +146,10 @@ class Builder {
       if (own.kept.size() == degree) break;
       open.resize(strike_out(kept, first, worker));
     }
+    if (!options_.fill || own.kept.size() == degree) return;
+    std::sort(own.covered.begin(), own.covered.end());
+    const std::size_t places = std::min(degree - own.kept.size(), own.covered.size());
+    for (std::size_t i = 0; i < places; ++i) own.kept.push_back(own.covered[i].candidate);
   }
 
   // Keeps of own.candidates[first..] what `kept` does not cover, in order; returns the new end.
@@ -147,8 +162,15 @@ class Builder {
     for (std::size_t i = 0; i < count; ++i) own.ids[i] = open[first + i].id;
     rows_.of(kept.id, worker)(own.ids.data(), count, own.distances.data());
     std::size_t end = first;
-    for (std::size_t i = 0; i < count; ++i)
-      if (!closer(own.distances[i], open[first + i].distance)) open[end++] = open[first + i];
+    for (std::size_t i = 0; i < count; ++i) {
+      const Neighbour candidate = open[first + i];
+      if (!closer(own.distances[i], candidate.distance)) {
+        open[end++] = candidate;
+      } else if (options_.fill) {
+        const float least = options_.least_score;
+        own.covered.push_back({(own.distances[i] - least) / (candidate.distance - least), candidate});
+      }
+    }
     return end;
   }
 
