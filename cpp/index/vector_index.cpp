@@ -14,7 +14,8 @@ namespace semblance {
 namespace {
 
 constexpr std::size_t kEncodeGrain = 64, kLinkGrain = 16;
-constexpr std::size_t kDraftShare = 4;  // rows are linked by quick codes where they are this share of all or more
+constexpr std::size_t kDraftShare = 128;  // rows are linked by quick codes where they are this share of all or more
+constexpr std::size_t kBulkShare = 4;  // and fill their lists where they are this one: it costs where rows trickle in
 constexpr float kAlpha = 1.2F;
 
 // Stored codes as queries, one prepared query a worker.
@@ -119,7 +120,7 @@ void VectorIndex::link(RowSet& rows, std::size_t first, std::size_t last, std::s
   const float least = params_.metric == Metric::ip       ? -std::numeric_limits<float>::infinity()
                       : params_.metric == Metric::cosine ? -1.0F
                                                          : 0.0F;
-  const bool fill = rows.links != nullptr && params_.metric != Metric::ip;
+  const bool fill = rows.links && params_.metric != Metric::ip && (last - first) * kBulkShare >= last;
   link_nodes(*rows.graph, scorers, first, last, {params_.ef_construction, alpha, least, fill, threads}, monitor);
   if (rows.links) encode_links(rows, threads, &after);
 }
