@@ -61,6 +61,7 @@ class PythonMonitor : public Monitor {
 
  private:
   py::object progress_;
+  PyThreadState* state_ = PyThreadState_Get();  // of the thread that makes the monitor, which is the one that polls
 };
 
 // Runs f(Monitor*) without the GIL; what stopped the monitor (KeyboardInterrupt, a callback's error) is raised here.

@@ -59,20 +59,19 @@ void restore_thread(PyThreadState* state) noexcept {
 }
 
 // Takes and gives back the GIL by hand, for the same reason: a guard's destructor would run during the forced unwind.
+// And by the state of the calling thread, not PyGILState_Ensure: at exit the interpreter takes that state apart while
+// daemon threads still work, and PyGILState_Ensure then makes a new one for an interpreter that is gone.
 bool PythonMonitor::poll(std::size_t done, std::size_t total) {
   std::exception_ptr error;
-  PyGILState_STATE state{};
+  restore_thread(state_);
   try {
-    state = PyGILState_Ensure();
-    try {
-      ask_python(progress_, done, total);
-    } catch (const std::exception&) {
-      error = std::current_exception();
-    }
+    ask_python(progress_, done, total);
+  } catch (const std::exception&) {
+    error = std::current_exception();
   } catch (...) {
     sleep_forever();
   }
-  PyGILState_Release(state);
+  PyEval_SaveThread();
   if (error) std::rethrow_exception(error);
   return true;
 }
