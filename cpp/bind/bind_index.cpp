@@ -146,6 +146,7 @@ py::dict stats(const BoundIndex& self) {
 struct Frozen {
   std::unique_lock<std::mutex> lock;
   std::shared_ptr<const RowSet> rows;
+  DistanceProfile profile;
 
   py::dict tensors() const {
     const auto n = static_cast<py::ssize_t>(rows->count.load());
@@ -172,6 +173,10 @@ struct Frozen {
     out["graph.upper"] =
         view_of(parts.upper, {static_cast<py::ssize_t>(parts.blocks), static_cast<py::ssize_t>(graph.degree(1))}, rows);
     out["graph.entry"] = py::array_t<std::uint32_t>(1, &parts.entry);
+    if (profile.rows() > 0) {
+      const auto numbers = profile.numbers();
+      out["graph.profile"] = py::array_t<double>(static_cast<py::ssize_t>(numbers.size()), numbers.data());
+    }
     return out;
   }
 };
@@ -179,7 +184,9 @@ struct Frozen {
 Frozen freeze(const BoundIndex& self) {
   Frozen frozen;
   frozen.lock = without_gil([&] { return self.index.freeze(); });
-  frozen.rows = self.index.moment().rows;
+  const Moment now = self.index.moment();
+  frozen.rows = now.rows;
+  frozen.profile = now.profile;
   return frozen;
 }
 
@@ -231,6 +238,8 @@ void restore(BoundIndex& self, const py::dict& tensors) {
     graph.levels = tensor<std::uint8_t>(tensors, "graph.levels", {parts.n});
     graph.upper = tensor<std::uint32_t>(tensors, "graph.upper", {graph.blocks, rows->graph->degree(1)});
     graph.entry = *tensor<std::uint32_t>(tensors, "graph.entry", {1});
+    if (tensors.contains("graph.profile"))
+      parts.profile = tensor<double>(tensors, "graph.profile", {DistanceProfile::kNumbers});
   }
   without_gil([&] { self.index.restore(parts); });
   self.backing = tensors;

@@ -34,6 +34,11 @@ class CandidatePool {
     return size_ < capacity_ ? std::numeric_limits<float>::infinity() : entries_[size_ - 1].distance;
   }
 
+  // The same for the closest `first` alone.
+  float worst(std::size_t first) const {
+    return size_ < first ? std::numeric_limits<float>::infinity() : entries_[first - 1].distance;
+  }
+
   // Keeps the candidate if it is among the closest; the caller offers each id once. NaN is never kept.
   void offer(float distance, std::uint32_t id) {
     if (!(distance < worst())) return;

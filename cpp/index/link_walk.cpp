@@ -9,7 +9,8 @@ using kernels::kLinkLanes;
 
 void LinkWalk::start(const Task& task) {
   task_ = task;
-  pool_.reset(task.ef);
+  visits_ = 0;
+  pool_.reset(task.room);
   visited_.reset(task.nodes);
   best_.reset(task.k);
   pool_.offer(0.0F, task.entry);
@@ -19,8 +20,9 @@ void LinkWalk::start(const Task& task) {
 // A node may be in line twice, estimated from two of its neighbours: the better estimate counts.
 void LinkWalk::choose_next() {
   Neighbour candidate{};
-  while (pool_.pop(candidate)) {
+  while (pool_.pop(candidate) && !(may_stop() && candidate.distance > task_.stop.limit(best_.worst()))) {
     if (!visited_.insert(candidate.id)) continue;
+    ++visits_;
     next_ = candidate.id;
     task_.own.prefetch(next_);
     task_.links->prefetch(next_);
@@ -48,8 +50,17 @@ void LinkWalk::step(std::uint32_t ahead) {
   choose_next();
 }
 
+// Estimates beyond this are not put in line. The k-th estimate nearly always says more than the k-th score; not so
+// where many of the estimated nodes do not count.
+float LinkWalk::farthest() const {
+  if (!may_stop()) return pool_.worst(task_.ef);
+  const float bound = std::min(pool_.worst(), task_.stop.limit(best_.worst()));
+  if (!task_.whole || pool_.size() < task_.k) return bound;
+  return std::min(bound, task_.stop.estimated_limit(pool_[task_.k - 1].distance));
+}
+
 void LinkWalk::line_up(std::uint32_t node, std::size_t lane, const float* estimates) {
-  const float worst = pool_.worst();
+  const float worst = farthest();
   std::uint8_t close[kLinkLanes];
   std::size_t count = 0;
   for (std::size_t i = 0; i < kLinkLanes; ++i) {  // no branch: which ones are close enough cannot be foretold

@@ -7,6 +7,7 @@
 
 #include "core/limits.hpp"
 #include "index/candidates.hpp"
+#include "index/distance_profile.hpp"
 #include "index/filter.hpp"
 #include "index/hnsw.hpp"
 #include "index/link_codes.hpp"
@@ -27,6 +28,9 @@ class LinkWalk {
     std::size_t nodes;  // that may be walked
     std::uint32_t entry;
     std::size_t ef, k;
+    std::size_t room;  // of the pool, at least ef: more for a walk that stops by a rule
+    StopRule stop{};
+    bool whole = false;  // no node that may be walked is filtered out
   };
   void start(const Task& task);
   bool done() const { return next_ == kNoSlot; }
@@ -38,8 +42,12 @@ class LinkWalk {
   void step(std::uint32_t ahead);
   // The closest k of the visited nodes that pass the filter.
   TopK& best() { return best_; }
+  // Estimates of the closest ef nodes.
+  const CandidatePool& pool() const { return pool_; }
 
  private:
+  bool may_stop() const { return visits_ >= task_.stop.after; }
+  float farthest() const;
   void line_up(std::uint32_t node, std::size_t lane, const float* estimates);
   void choose_next();
 
@@ -47,6 +55,7 @@ class LinkWalk {
   CandidatePool pool_;
   VisitedSet visited_;
   TopK best_;
+  std::size_t visits_ = 0;
   std::uint32_t next_ = kNoSlot;
 };
 

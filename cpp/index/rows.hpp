@@ -10,6 +10,7 @@
 #include "codec/codec.hpp"
 #include "core/arena.hpp"
 #include "core/atomic_word.hpp"
+#include "index/distance_profile.hpp"
 #include "index/graph.hpp"
 #include "index/id_map.hpp"
 #include "index/link_codes.hpp"
@@ -69,6 +70,7 @@ struct Moment {
   std::size_t published = 0;
   std::size_t live = 0;
   std::uint32_t version = 1;
+  DistanceProfile profile{};
 };
 
 }  // namespace semblance

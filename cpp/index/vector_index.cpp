@@ -127,7 +127,7 @@ void VectorIndex::link(RowSet& rows, std::size_t first, std::size_t last, std::s
 
 void VectorIndex::add(const RowBatch& batch, bool replace, std::size_t threads, Monitor* monitor, std::int64_t* given) {
   const std::lock_guard writing(write_mutex_);
-  const Moment now = moment_.pin();
+  Moment now = moment_.pin();
   RowSet& rows = *now.rows;
   const std::size_t first = rows.count.load(), n = batch.n;
   if (batch.ids != nullptr) {
@@ -151,13 +151,14 @@ void VectorIndex::add(const RowBatch& batch, bool replace, std::size_t threads, 
   rows.count.store(first + n);
   try {
     link(rows, first, first + n, threads, monitor);
+    now.profile = profile(rows, now.profile, threads);
     if (monitor != nullptr && !monitor->poll(n, n)) throw Interrupted();
   } catch (...) {
     // Some of the rows may be linked already: they stay as dead ones until compaction.
     for (std::size_t slot = first; slot < first + n; ++slot) rows.bury(slot, 1);
     throw;
   }
-  publish(now, first, n);
+  publish(std::move(now), first, n);
 }
 
 // The next change's number. Once in 2^32 changes the numbers start again, all old deaths becoming the first.
@@ -233,8 +234,9 @@ void VectorIndex::compact(std::size_t threads, Monitor* monitor) {
   fresh->count.store(n);
   link(*fresh, 0, n, threads, monitor);
   if (monitor != nullptr && !monitor->poll(n, n)) throw Interrupted();
+  const DistanceProfile profile = this->profile(*fresh, {}, threads);
   const std::unique_lock lock(map_mutex_);
-  moment_.swap({std::move(fresh), n, n, next_version(now)});
+  moment_.swap({std::move(fresh), n, n, next_version(now), profile});
 }
 
 void VectorIndex::get(const std::int64_t* ids, std::size_t n, std::byte* out) const {

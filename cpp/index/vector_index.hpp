@@ -90,6 +90,7 @@ class VectorIndex {
     const std::int64_t* ids;
     const std::uint64_t* live;  // words_for(n) words, a bit a row
     Graph::Parts graph;
+    const double* profile;  // DistanceProfile::kNumbers, or null
     std::size_t n;
   };
   void restore(const Parts& parts);
@@ -101,6 +102,9 @@ class VectorIndex {
   void link(RowSet& rows, std::size_t first, std::size_t last, std::size_t threads, Monitor* monitor) const;
   std::unique_ptr<CodeRows> draft_codes(const RowSet& rows, std::size_t n, std::size_t threads, Monitor* monitor) const;
   void encode_links(RowSet& rows, std::size_t threads, Monitor* monitor) const;
+  float score_origin() const;  // what makes scores distances
+  DistanceProfile::Sample distances_around(const RowSet& rows, std::uint32_t row, IndexSearchScratch& scratch) const;
+  DistanceProfile profile(const RowSet& rows, const DistanceProfile& before, std::size_t threads) const;
   void publish(Moment now, std::size_t first, std::size_t n);
   static std::uint32_t next_version(const Moment& now);
   // What a search works on: a moment, and the allowed slots as they were then.

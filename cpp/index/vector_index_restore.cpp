@@ -32,10 +32,11 @@ void VectorIndex::restore(const Parts& parts) {
   }
   const std::size_t live = rows->map.size();
   rows->count.store(n);
+  const DistanceProfile profile = parts.profile != nullptr ? DistanceProfile::from(parts.profile) : DistanceProfile();
   const std::lock_guard writing(write_mutex_);
   const std::unique_lock lock(map_mutex_);
   next_id_ = live > 0 && next < std::numeric_limits<std::int64_t>::max() ? next + 1 : next;
-  moment_.swap({std::move(rows), n, live, next_version(moment_.pin())});
+  moment_.swap({std::move(rows), n, live, next_version(moment_.pin()), profile});
 }
 
 CheckReport VectorIndex::check() const {

@@ -12,6 +12,7 @@
 namespace semblance {
 namespace {
 
+constexpr std::size_t kRoomToStop = 4;  // a walk that stops by itself may keep this many times ef nodes
 constexpr std::size_t kQueryGrain = 8;
 constexpr int kTries = 4;
 constexpr double kVisitCost = 4.0;
@@ -105,9 +106,9 @@ void VectorIndex::walk(const Snapshot& snapshot, const Scorer& scorer, const Sea
   const double visits = static_cast<double>(ef) * static_cast<double>(n) / static_cast<double>(possible);
   const double cost = rows.links ? kVisitCost : 0.5 * static_cast<double>(graph.degree(0));
   if (cost * visits < static_cast<double>(possible)) {
-    if (rows.links ? search_filtered_links(
-                         {rows.links.get(), scorer, scratch.link_query.query, filter, n, graph.entry(), ef, options.k},
-                         static_cast<std::size_t>(static_cast<double>(possible) / kVisitCost), own)
+    if (rows.links ? search_filtered_links({rows.links.get(), scorer, scratch.link_query.query, filter, n,
+                                            graph.entry(), ef, options.k, ef},
+                                           static_cast<std::size_t>(static_cast<double>(possible) / kVisitCost), own)
                    : search_filtered(graph, scorer, descend(graph, scorer, 0, own), {filter, ef, possible}, own)) {
       scratch.found = own.best.sorted();
       if (scratch.found.size() > wanted) scratch.found.resize(wanted);
@@ -164,9 +165,12 @@ void VectorIndex::start_walk(const std::byte* query, const Snapshot& snapshot, c
   const std::byte* input = as_unit(query, params_, scratch.unit);
   rows.codes.codec->prepare(input, scratch.query);
   rows.links->prepare(reinterpret_cast<const float*>(input), scratch.link_query);
-  const std::size_t ef = std::max(options.ef, options.k);
+  // Room for ef rows that count.
+  const std::size_t ef = (std::max(options.ef, options.k) * n + live - 1) / live;
+  const StopRule stop = snapshot.moment.profile.rule(ef, options.k, score_origin());
   scratch.link_walk.start({rows.links.get(), rows.codes.scorer(scratch.query.query), scratch.link_query.query,
-                           snapshot.filter(), n, rows.graph->entry(), (ef * n + live - 1) / live, options.k});
+                           snapshot.filter(), n, rows.graph->entry(), ef, options.k,
+                           stop.ends() ? kRoomToStop * ef : ef, stop, live == n});
 }
 
 // Takes turns between walks: while one scores, the block that the other one will need is on its way.
