@@ -53,15 +53,6 @@ def test_two_poolings_at_once_are_put_side_by_side(make_folder: Make) -> None:
     assert np.array_equal(encoder.encode(["the cat"], normalize=False), np.concatenate(alone, axis=1))
 
 
-def test_a_module_that_is_not_run_is_an_error(make_folder: Make) -> None:
-    folder = make_folder()
-    modules = json.loads((folder / "modules.json").read_text())
-    modules.append({"path": "3_Dense", "type": "sentence_transformers.models.Dense"})
-    (folder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(sb.UnsupportedError, match="module 'Dense'"):
-        sb.Encoder(folder)
-
-
 def test_a_bare_file_finds_what_lies_beside_it(make_folder: Make) -> None:
     folder = make_folder()
     expected = sb.Encoder(folder).encode(["the dog"])
@@ -154,6 +145,15 @@ def test_external_data_outside_the_folder_is_refused(make_folder: Make, tmp_path
     (tmp_path / "rows.bin").write_bytes(token_rows().tobytes())
     external_model(folder, location)
     with pytest.raises(sb.FormatError, match="inside the model's folder"):
+        sb.Encoder(folder)
+
+
+def test_external_data_that_is_cut_off_is_a_format_error(make_folder: Make) -> None:
+    folder = make_folder()
+    onnx.save(text_model(token_rows()), folder / "model.onnx", save_as_external_data=True, location="rows.bin",
+              size_threshold=0)  # fmt: skip
+    (folder / "rows.bin").write_bytes((folder / "rows.bin").read_bytes()[:10])
+    with pytest.raises(sb.FormatError, match=r"that ONNX Runtime can load, got .*given file_length: 10"):
         sb.Encoder(folder)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FormatError, NotFoundError, UnsupportedError
+from .dense import Dense, Normalize, Step, read_dense
 from .onnx_file import check_external
 from .tokenize import MAX_FILE_BYTES
 
@@ -23,7 +24,7 @@ POOLING_KEYS = {  # in the order in which sentence-transformers puts several sid
     "pooling_mode_weightedmean_tokens": "weighted_mean",
     "pooling_mode_lasttoken": "last",
 }
-_HARMLESS_MODULES = ("Transformer", "Pooling", "Normalize")
+_MODULES = ("Transformer", "Pooling", "Dense", "Normalize", "Dropout")  # dropout does nothing outside training
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class ModelFolder:
     max_tokens: int = DEFAULT_MAX_TOKENS
     hidden_size: int | None = None
     include_prompt: bool = True  # whether pooling counts an instruction's tokens
+    after: tuple[Step, ...] = ()  # what is done to the pooled vectors, up to the last Dense
     position_offset: int = 0  # rows of the position table before the first position
     external: tuple[Path, ...] = field(default=())
 
@@ -53,7 +55,7 @@ def open_folder(path: str | os.PathLike[str]) -> ModelFolder:
     Returns
     -------
     ModelFolder
-        Nothing but JSON has been read, apart from the names of external data files.
+        Nothing but JSON has been read, apart from the names of external data files and the weights of Dense modules.
 
     Raises
     ------
@@ -62,7 +64,7 @@ def open_folder(path: str | os.PathLike[str]) -> ModelFolder:
     FormatError
         A configuration that is no JSON object, a file that lies outside the folder, a damaged model file.
     UnsupportedError
-        The folder lists a module (such as Dense) that is not run.
+        The folder lists a module (such as LSTM) that is not run, or a Dense that cannot be.
     """
     given = Path(path)
     if not given.exists():
@@ -75,7 +77,8 @@ def open_folder(path: str | os.PathLike[str]) -> ModelFolder:
     if tokenizer is not None:
         _check_inside(tokenizer, allowed, MAX_FILE_BYTES)
     config = _json(folder / "config.json", allowed)
-    pooling, include_prompt = _pooling(folder, allowed)
+    modules = _modules(folder, allowed)
+    pooling, include_prompt = _pooling(folder, allowed, modules)
     return ModelFolder(
         model=model,
         root=folder,
@@ -85,6 +88,7 @@ def open_folder(path: str | os.PathLike[str]) -> ModelFolder:
         max_tokens=_max_tokens(folder, allowed, config),
         hidden_size=_whole(config.get("hidden_size")),
         include_prompt=include_prompt,
+        after=_after(folder, allowed, modules),
         position_offset=_position_offset(config),
         external=tuple(check_external(model, allowed)),
     )
@@ -149,21 +153,41 @@ def _modules(folder: Path, root: Path) -> list[dict[str, Any]]:
         raise FormatError(f"modules.json: expected JSON, got {error}") from error
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise FormatError("modules.json: expected a list of objects, got other JSON")
+    for module in value:
+        if _kind(module) not in _MODULES:
+            raise UnsupportedError(f"modules.json: expected {', '.join(_MODULES)}, got the module {_kind(module)!r}")
     return value
 
 
-def _pooling(folder: Path, root: Path) -> tuple[str | None, bool]:
+def _kind(module: dict[str, Any]) -> str:
+    """"Dense" of ``sentence_transformers.models.Dense``."""
+    return str(module.get("type", "")).rsplit(".", 1)[-1]
+
+
+def _pooling(folder: Path, root: Path, modules: list[dict[str, Any]]) -> tuple[str | None, bool]:
     """The pooling of the sentence-transformers modules (None where there is none), and whether instructions count."""
-    place = "1_Pooling"
-    for module in _modules(folder, root):
-        kind = str(module.get("type", "")).rsplit(".", 1)[-1]
-        if kind not in _HARMLESS_MODULES:
-            raise UnsupportedError(f"modules.json: expected {', '.join(_HARMLESS_MODULES)}, got the module {kind!r}")
-        if kind == "Pooling":
-            place = str(module.get("path", place))
+    place = next((str(m.get("path", "1_Pooling")) for m in modules if _kind(m) == "Pooling"), "1_Pooling")
     config = _json(folder / place / "config.json", root)
     chosen = [method for key, method in POOLING_KEYS.items() if config.get(key)]
     return "+".join(chosen) or None, config.get("include_prompt") is not False
+
+
+def _after(folder: Path, root: Path, modules: list[dict[str, Any]]) -> tuple[Step, ...]:
+    """What is done to the pooled vectors. Unit length at the end is left to the encoder, whose callers may not want it."""
+    kinds = [_kind(module) for module in modules]
+    if "Dense" not in kinds:
+        return ()
+    if "Pooling" not in kinds[: kinds.index("Dense")]:
+        raise UnsupportedError("modules.json: expected Pooling before Dense, got the module 'Dense' on tokens")
+    last = len(kinds) - 1 - kinds[::-1].index("Dense")
+    return tuple(_step(folder, root, m) for m in modules[: last + 1] if _kind(m) in ("Dense", "Normalize"))
+
+
+def _step(folder: Path, root: Path, module: dict[str, Any]) -> Step:
+    if _kind(module) == "Normalize":
+        return Normalize()
+    place = folder / str(module.get("path", ""))
+    return read_dense(place, _json(place / "config.json", root), lambda path, limit: _check_inside(path, root, limit))
 
 
 def _position_offset(config: dict[str, Any]) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError, UnsupportedError
+from .dense import Dense, Step
 
 MAX_SERIALIZED = (1 << 31) - 1  # what a protobuf message can hold
 # "encoder.layer.3.attention", "/model/layers.3/mlp", "h.3.attn", "block.3.layer.0": the outermost number counts
@@ -162,8 +163,10 @@ def _is_range(onnx: Any, tensor: Any, count: int) -> bool:
 # -- pooling
 
 
-def with_pooling(model: Any, output: str, method: str, dims: int | None) -> Any:
+def with_pooling(model: Any, output: str, method: str, dims: int | None, after: Sequence[Step] = ()) -> Any:
     """A model whose only output is ``vectors``: (n, dims) f32 of unit length, pooled from ``output`` by the graph.
+
+    ``after`` is what a folder does to the pooled vectors before they are cut to ``dims``.
 
     Raises
     ------
@@ -192,13 +195,39 @@ def with_pooling(model: Any, output: str, method: str, dims: int | None) -> Any:
             node("Div", ["sb_sums", "sb_counts"], ["sb_pooled"]),
         ]
     pooled = "sb_pooled" if made else output
+    tensors = [onnx.numpy_helper.from_array(np.array([value], np.int64), name) for name, value in numbers.items()]
+    for place, step in enumerate(after):
+        pooled, nodes, weights = _step_nodes(onnx, step, pooled, f"sb_after{place}")
+        made += nodes
+        tensors += weights
     if dims is not None:
         made.append(node("Slice", [pooled, "sb_zero", "sb_dims", "sb_one"], ["sb_short"]))
         pooled = "sb_short"
     made.append(node("LpNormalization", [pooled], ["vectors"], axis=1, p=2))
     model.graph.node.extend(made)
-    tensors = [onnx.numpy_helper.from_array(np.array([value], np.int64), name) for name, value in numbers.items()]
     model.graph.initializer.extend(tensors)
     del model.graph.output[:]
     model.graph.output.append(onnx.helper.make_tensor_value_info("vectors", onnx.TensorProto.FLOAT, ["batch", dims]))
     return model
+
+
+def _step_nodes(onnx: Any, step: Step, source: str, name: str) -> tuple[str, list[Any], list[Any]]:
+    """What a step after the pooling is in a graph: its output's name, its nodes, its weights."""
+    node = onnx.helper.make_node
+    if not isinstance(step, Dense):
+        return name, [node("LpNormalization", [source], [name], axis=1, p=2)], []
+    constants = {"weight": step.weight, "bias": step.bias}
+    nodes = [node("Gemm", [source, f"{name}_weight", f"{name}_bias"], [f"{name}_line"], transB=1)]
+    if step.activation == "GELU":  # an operator of its own only from opset 20 on
+        constants |= {"root": np.float32([0.5**0.5]), "one": np.float32([1]), "half": np.float32([0.5])}
+        nodes += [
+            node("Mul", [f"{name}_line", f"{name}_root"], [f"{name}_scaled"]),
+            node("Erf", [f"{name}_scaled"], [f"{name}_erf"]),
+            node("Add", [f"{name}_erf", f"{name}_one"], [f"{name}_gate"]),
+            node("Mul", [f"{name}_gate", f"{name}_half"], [f"{name}_share"]),
+            node("Mul", [f"{name}_line", f"{name}_share"], [name]),
+        ]
+    else:
+        kind = {"ReLU": "Relu"}.get(step.activation, step.activation)  # the others' names are equal
+        nodes.append(node(kind, [f"{name}_line"], [name]))
+    return name, nodes, [onnx.numpy_helper.from_array(value, f"{name}_{key}") for key, value in constants.items()]

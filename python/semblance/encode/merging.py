@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError
-from . import graph
+from . import dense, graph
 from .encoder import Encoder
 from .model import OnnxModel
 
@@ -54,6 +54,8 @@ def merge_encoders(encoders: Sequence[Encoder], weights: Sequence[float] | None 
     if len(tokenizers) > 1:
         raise ArgumentError("encoders: expected one tokenizer in all, got different ones")
     first = models[0]
+    if not all(dense.same(first.folder.after, model.folder.after) for model in models):
+        raise ArgumentError("encoders: expected the same Dense modules in all, got different ones")
     merged = OnnxModel(first.folder, first.settings, partial(_merged, models, shares))
     merged.name = "merged-" + "-".join(dict.fromkeys(model.name for model in models))
     return Encoder._of(merged, encoders[0]._dims, encoders[0]._instruction)

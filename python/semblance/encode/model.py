@@ -83,8 +83,9 @@ class OnnxModel:
         """Dimensions of a vector; found by running one text where the file does not say."""
         if self._dim is None:
             stated = self.output.shape[-1] if self.output.shape else None
-            wider = pool_methods.parts(self.pooling) if len(self.output.shape or ()) == 3 else 1
-            self._dim = stated * wider if isinstance(stated, int) else self._probe_dim()
+            wider = pool_methods.parts(self.pooling) if self._is_pooled_here else 1
+            known = isinstance(stated, int) and not (self._is_pooled_here and self.folder.after)
+            self._dim = stated * wider if known else self._probe_dim()
         return self._dim
 
     def identity(self) -> str:
@@ -94,7 +95,8 @@ class OnnxModel:
         digest = xxhash.xxh3_128(f"{settings} {own.layers} {own.long} {own.precision}".encode())
         if self._load is not None:
             digest.update(graph.serialized(self._load(True), self.name))
-        for path in (self.folder.model, *self.folder.external, self.folder.tokenizer):
+        after = (path for step in self.folder.after for path in step.files)
+        for path in (self.folder.model, *self.folder.external, self.folder.tokenizer, *after):
             if path is not None:
                 _hash_file(digest, path)
         return digest.hexdigest()
@@ -171,11 +173,23 @@ class OnnxModel:
         out = np.empty((len(outputs), len(rows), self.dim), np.float32)
         for positions in plan([len(row) for row in rows], batch_tokens or self.batch_tokens, self.limit):
             ids, lengths = padded([rows[position] for position in positions], pad_id, self.limit)
-            for part, hidden in zip(out, session.run(outputs, self.feed(ids, lengths)), strict=True):
-                part[positions] = self._pooled(hidden, lengths)
+            for part, hidden in zip(out, self._run(session, outputs, ids, lengths), strict=True):
+                part[positions] = self.pooled(hidden, lengths, self.skipped)
             if report is not None:
                 report(len(positions))
         return out
+
+    def _run(
+        self, session: Session, outputs: list[str], ids: np.ndarray, lengths: np.ndarray
+    ) -> list[np.ndarray]:
+        """Outputs for padded ids; an id that the model has no row for is said to be the tokenizer's."""
+        try:
+            return session.run(outputs, self.feed(ids, lengths))
+        except ArgumentError as error:
+            if "out of data bounds" not in str(error):
+                raise
+            hint = f"ids up to {ids.max()} are in the texts: does the tokenizer.json belong to the model?"
+            raise ArgumentError(f"{error} ({hint})") from error
 
     def feed(self, ids: np.ndarray, lengths: np.ndarray) -> dict[str, np.ndarray]:
         """The model's inputs for padded ids (n, t) and their lengths (n,)."""
@@ -200,8 +214,13 @@ class OnnxModel:
         if self.tokenizer is not None:
             return self.tokenizer
         if not self._takes_text():
-            names = ", ".join(self.session.inputs)
-            raise UnsupportedError(f"texts: expected a model with input_ids, got one that takes {names} (pass a dict)")
+            inputs = self.session.inputs
+            if "input_ids" in inputs:
+                foreign = ", ".join(name for name in inputs if name not in _TEXT_INPUTS)
+                want = f"a model of texts that takes {', '.join(_TEXT_INPUTS)}, or some of them"
+                raise UnsupportedError(f"texts: expected {want}, got one that also takes {foreign} (pass a dict)")
+            takes = ", ".join(inputs)
+            raise UnsupportedError(f"texts: expected a model with input_ids, got one that takes {takes} (pass a dict)")
         raise UnsupportedError(f"texts: expected a tokenizer.json beside {self.folder.model.name}, got none")
 
     @property
@@ -227,8 +246,8 @@ class OnnxModel:
             yield positions, session.run_on_device("vectors", feed)
 
     def _with_pooling(self, dims: int | None) -> bytes:
-        method = self.pooling if len(self.output.shape or ()) == 3 else "pooled"
-        return self._finished(graph.with_pooling(self._cut_model(), self.output.name, method, dims))
+        method, after = (self.pooling, self.folder.after) if self._is_pooled_here else ("pooled", ())
+        return self._finished(graph.with_pooling(self._cut_model(), self.output.name, method, dims, after))
 
     # -- the graph that is opened
 
@@ -297,8 +316,16 @@ class OnnxModel:
             return 0
         return len(self.tokenizer.ids([self.settings.instruction], self.max_tokens)[0])
 
-    def _pooled(self, hidden: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        vectors = pool_methods.pool(hidden, lengths, self.pooling, self.skipped)
+    @property
+    def _is_pooled_here(self) -> bool:
+        """Whether the output has a vector per token; others come with all that follows the pooling done."""
+        return len(self.output.shape or ()) == 3
+
+    def pooled(self, output: np.ndarray, lengths: np.ndarray, skip: int = 0) -> np.ndarray:
+        """The vectors (n, dim) of an output, with what the folder does after the pooling; Error for NaN or inf."""
+        vectors = pool_methods.pool(output, lengths, self.pooling, skip)
+        for step in self.folder.after if output.ndim == 3 else ():
+            vectors = step(vectors)
         pool_methods.check_finite(vectors, self.name)
         return vectors
 
@@ -311,7 +338,7 @@ class OnnxModel:
             raise UnsupportedError("dim: expected a model that states its output shape, got one that does not")
         ids, lengths = np.ones((1, 2), np.int64), np.array([2])
         (hidden,) = self.session.run([self.output.name], self.feed(ids, lengths))
-        return int(self._pooled(hidden, lengths).shape[1])
+        return int(self.pooled(hidden, lengths).shape[1])
 
     # -- named arrays
 
@@ -324,8 +351,7 @@ class OnnxModel:
             if output.ndim < 2 or not items.fits(feed, output):
                 want = f"{items.count} rows or vectors from {self.output.name!r}"
                 raise ArgumentError(f"output: expected {want}, got shape {output.shape}")
-            vectors = pool_methods.pool(output, items.lengths(feed, output), self.pooling)
-            pool_methods.check_finite(vectors, self.name)
+            vectors = self.pooled(output, items.lengths(feed, output))
             parts.append(vectors)
             if report is not None:
                 report(len(vectors))

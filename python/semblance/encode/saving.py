@@ -9,7 +9,8 @@ import tempfile
 from pathlib import Path
 
 from ..errors import ArgumentError
-from . import graph
+from . import dense, graph
+from .dense import Dense
 from .folder import POOLING_KEYS
 from .model import OnnxModel
 
@@ -54,10 +55,17 @@ def _write_settings(folder: Path, model: OnnxModel, pooling: dict[str, bool]) ->
     kind = "sentence_transformers.models."
     modules = [{"idx": place, "name": str(place), "path": path, "type": kind + name}
                for place, (path, name) in enumerate((("", "Transformer"), ("1_Pooling", "Pooling")))]  # fmt: skip
+    after = dense.settings(model.folder.after, first=len(modules))
+    for step, entry in zip(model.folder.after, after, strict=True):
+        for file in step.files:
+            (folder / entry["path"]).mkdir(exist_ok=True)
+            shutil.copyfile(file, folder / entry["path"] / file.name)
+    modules += after
+    pooled = next((step.weight.shape[1] for step in model.folder.after if isinstance(step, Dense)), model.dim)
     (folder / "1_Pooling").mkdir()
     for name, value in {
         "modules.json": modules,
         "sentence_bert_config.json": {"max_seq_length": model.max_tokens},
-        "1_Pooling/config.json": {"word_embedding_dimension": model.dim, **pooling},
+        "1_Pooling/config.json": {"word_embedding_dimension": pooled, **pooling},
     }.items():
         (folder / name).write_text(json.dumps(value, indent=2), encoding="utf-8")

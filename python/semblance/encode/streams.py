@@ -66,8 +66,7 @@ class Stream:
         names = list(dict.fromkeys([self._model.output.name, *self._state.values()]))
         got = dict(zip(names, session.run(names, items.arrays), strict=True))
         output = got[self._model.output.name]
-        vectors = pooling.pool(output, items.lengths(items.arrays, output), self._model.pooling)
-        pooling.check_finite(vectors, self._model.name)
+        vectors = self._model.pooled(output, items.lengths(items.arrays, output))
         after = {name: got[output_name] for name, output_name in self._state.items()}
         for name, value in after.items():
             pooling.check_finite(value.reshape(len(value) if value.ndim else 1, -1), f"{self._model.name}: {name}")
