@@ -4,8 +4,12 @@
 
 *one by one*: a single caller, no company: what a call costs alone. *unbatched*: every caller runs `encode` in a thread
 of its own. *aencode*: callers share batches. Closed loop: a caller asks again as soon as it has its answer, so 64 texts
-are always under way and the median latency is 64 / throughput, whatever the batching. Paced: the callers ask at random
-times, together half as often as the closed loop of `aencode` could answer.
+are always under way and by Little's law the mean latency is 64 / throughput, whatever the batching: the share of a
+single call's latency that p99 can reach there is at least 64 / (throughput over that of single calls). Paced: the callers
+ask at random times, together a half or a quarter as often as the closed loop of `aencode` could answer.
+
+A second table says what batching can give at all: the bare ONNX Runtime session on texts of one length, one at a time
+and in batches, without tokenising, pooling or callers.
 """
 
 from __future__ import annotations
@@ -64,8 +68,29 @@ def line(name: str, texts: int, seconds: float, latencies: np.ndarray) -> None:
     print(f"| {name} | {texts / seconds:.0f} | {p50:.1f} | {p99:.1f} |", flush=True)
 
 
+def bare(encoder: sb.Encoder, rounds: int = 5) -> None:
+    """Texts a second of the bare session by length and batch, median of interleaved rounds; a CPU-second in brackets."""
+    model, sizes = encoder._model, (1, 4, 8, 16, 32)
+    print("\n| bare session, tokens a text | " + " | ".join(f"batch {size}" for size in sizes) + " | 32 over 1 |")
+    print("|---" * (len(sizes) + 2) + "|")
+    for width in (8, 16, 24, 32):
+        ids = {size: np.random.default_rng(0).integers(1000, 20_000, (size, width)) for size in sizes}
+        feeds = {size: model.feed(ids[size], np.full(size, width)) for size in sizes}
+        taken: dict[int, list[tuple[float, float]]] = {size: [] for size in sizes}
+        for _ in range(rounds):
+            for size, feed in feeds.items():
+                clock, cpu = time.perf_counter(), time.process_time()
+                for _ in range(32 // size):
+                    model.session.run([model.output.name], feed)
+                taken[size].append((32 / (time.perf_counter() - clock), 32 / (time.process_time() - cpu)))
+        rates = {size: np.median(taken[size], axis=0) for size in sizes}
+        shown = " | ".join(f"{rate:.0f} ({cpu:.0f})" for rate, cpu in rates.values())
+        gain = rates[32] / rates[1]
+        print(f"| {width} | {shown} | {gain[0]:.1f} ({gain[1]:.1f}) |", flush=True)
+
+
 def main() -> None:
-    """Measure and print the table."""
+    """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--callers", type=int, default=64)
     parser.add_argument("--texts", type=int, default=2_000)
@@ -96,12 +121,24 @@ def main() -> None:
         encoder.encode([text])
         alone.append(time.perf_counter() - start)
     line("one by one", len(alone), time.perf_counter() - begin, np.array(alone))
-    line("unbatched, closed loop", len(texts), *asyncio.run(closed_loop(unbatched, texts, given.callers)))
+    apart = asyncio.run(closed_loop(unbatched, texts, given.callers))
+    line("unbatched, closed loop", len(texts), *apart)
     seconds, latencies = asyncio.run(closed_loop(shared, texts, given.callers))
     line("aencode, closed loop", len(texts), seconds, latencies)
-    rate = len(texts) / seconds / 2
-    line("aencode, paced at half of that", len(texts), *asyncio.run(paced(shared, texts, given.callers, rate)))
-    line("unbatched, paced alike", len(texts), *asyncio.run(paced(unbatched, texts, given.callers, rate)))
+    rate = len(texts) / seconds
+    for share, name in ((2, "half"), (4, "a quarter")):
+        some = texts[: 2 * len(texts) // share]
+        line(f"aencode, paced at {name} of that", len(some),
+             *asyncio.run(paced(shared, some, given.callers, rate / share)))  # fmt: skip
+        line("unbatched, paced alike", len(some), *asyncio.run(paced(unbatched, some, given.callers, rate / share)))
+    single = float(np.sum(alone)) / len(alone)
+    print(
+        f"aencode over unbatched: {apart[0] / seconds:.1f}, over one by one: {rate * single:.1f} times the texts/s. "
+        f"Mean latency of {given.callers} texts under way at this rate: {1000 * given.callers / rate:.0f} ms, "
+        f"{given.callers / rate / single:.0f} single calls."
+    )
+    if not given.static:
+        bare(encoder)
     print(f"load after: {os.getloadavg()[0]:.1f}")
 
 
