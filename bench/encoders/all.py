@@ -2,9 +2,9 @@
 
     SEMBLANCE_DATA=… PYTHONPATH=python python bench/encoders/all.py [--peers-python P] [--model2vec-python P] [--full]
 
-The interpreters are those that have fastembed and sentence-transformers, or model2vec, installed. The slowest peer reads
-ten texts a second, so by default all peers read 1,000 texts; ``--full`` gives them 10,000 and adds the quality of MiniLM
-on STS-B and SciFact (about an hour). A script that fails is named at the end, and the others run.
+The interpreters are those that have fastembed and sentence-transformers, or model2vec, installed. The slowest peer
+reads ten texts a second, so by default all peers read 1,000 texts; ``--full`` gives them 10,000 and adds the quality of
+MiniLM on STS-B and SciFact (about an hour). A script that fails is named at the end, and the others run.
 """
 
 from __future__ import annotations

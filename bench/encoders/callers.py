@@ -4,9 +4,9 @@
 
 *one by one*: a single caller, no company: what a call costs alone. *unbatched*: every caller runs `encode` in a thread
 of its own. *aencode*: callers share batches. Closed loop: a caller asks again as soon as it has its answer, so 64 texts
-are always under way and by Little's law the mean latency is 64 / throughput, whatever the batching: the share of a
-single call's latency that p99 can reach there is at least 64 / (throughput over that of single calls). Paced: the callers
-ask at random times, together a half or a quarter as often as the closed loop of `aencode` could answer.
+are always under way and by Little's law the mean latency is 64 / throughput, whatever the batching: so many single
+calls as 64 over the gain in throughput. Paced: the callers ask at random times, together a half or a quarter as often
+as the closed loop of `aencode` could answer.
 
 A second table says what batching can give at all: the bare ONNX Runtime session on texts of one length, one at a time
 and in batches, without tokenising, pooling or callers.
@@ -69,7 +69,7 @@ def line(name: str, texts: int, seconds: float, latencies: np.ndarray) -> None:
 
 
 def bare(encoder: sb.Encoder, rounds: int = 5) -> None:
-    """Texts a second of the bare session by length and batch, median of interleaved rounds; a CPU-second in brackets."""
+    """Texts a second of the bare session by length and batch, median of rounds in turn; a CPU-second in brackets."""
     model, sizes = encoder._model, (1, 4, 8, 16, 32)
     print("\n| bare session, tokens a text | " + " | ".join(f"batch {size}" for size in sizes) + " | 32 over 1 |")
     print("|---" * (len(sizes) + 2) + "|")

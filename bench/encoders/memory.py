@@ -1,6 +1,6 @@
 """Resident memory while many texts are encoded, their vectors dropped.
 
-    SEMBLANCE_DATA=… PYTHONPATH=python python bench/encoders/memory.py [--texts 200000] [--minilm-texts 6000] [--plot FILE]
+    SEMBLANCE_DATA=… PYTHONPATH=python python bench/encoders/memory.py [--texts N] [--minilm-texts N] [--plot FILE]
 
 Texts of mixed lengths come from a generator, a fiftieth of them a call; each encoder has a process of its own (0 texts
 leave one out). Prints the resident set along the way, and how far it strays from its middle after the first tenth (the

@@ -30,7 +30,7 @@ def test_a_text_model_with_an_input_that_nobody_knows(make_folder: Make) -> None
     model = text_model(token_rows())
     model.graph.input.append(helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["batch", 3]))
     onnx.save(model, path / "model.onnx")
-    with pytest.raises(sb.UnsupportedError, match="takes input_ids, .* got one that also takes pixel_values"):
+    with pytest.raises(sb.UnsupportedError, match=r"takes input_ids, .* got one that also takes pixel_values"):
         sb.Encoder(path).encode(["a cat"])
 
 
@@ -98,7 +98,7 @@ def test_a_checksum_that_is_given_is_verified(tiny: Path, tmp_path: Path, kind: 
     file = tiny / "model.onnx" if kind == "onnx" else path
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert sb.Encoder(path, sha256=digest.upper()).encode(["cat"]).shape[0] == 1
-    with pytest.raises(sb.FormatError, match=f"expected sha256 {'0' * 64}, got {digest}"):
+    with pytest.raises(sb.FormatError, match=rf"expected sha256 {'0' * 64}, got {digest}"):
         sb.Encoder(path, sha256="0" * 64)
     for bad in ("abc", 7, "g" * 64):
         with pytest.raises(sb.ArgumentError, match="sha256: expected 64 hexadecimal digits"):

@@ -1,4 +1,4 @@
-"""What a sentence-transformers folder does after the pooling: Dense modules, unit length, and modules that are not run."""
+"""What a sentence-transformers folder does after the pooling: Dense, unit length; and modules that are not run."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_fingerprints_tell_weights_apart(dense: Path) -> None:
 @pytest.mark.parametrize("kind", ["LSTM", "CNN", "WeightedLayerPooling", "LayerNorm", "Asym", "Router", ""])
 def test_a_module_that_is_not_run_is_named(dense: Path, kind: str) -> None:
     add_modules(dense, "Dense", kind)
-    with pytest.raises(sb.UnsupportedError, match=f"modules.json: expected Transformer, .*got the module '{kind}'"):
+    with pytest.raises(sb.UnsupportedError, match=rf"modules.json: expected Transformer, .*got the module '{kind}'"):
         sb.Encoder(dense)
 
 
@@ -201,10 +201,10 @@ def test_weights_that_are_missing_damaged_or_pickled(dense: Path) -> None:
     whole = path.read_bytes()
     for damaged in (b"", whole[:7], whole[:-3], b"\x80\x04" + whole):
         path.write_bytes(damaged)
-        with pytest.raises(sb.FormatError, match="2_Dense/model.safetensors: expected a safetensors file"):
+        with pytest.raises(sb.FormatError, match=r"2_Dense/model.safetensors: expected a safetensors file"):
             sb.Encoder(dense)
     path.unlink()
-    with pytest.raises(sb.FormatError, match="2_Dense: expected the module's weights in model.safetensors"):
+    with pytest.raises(sb.FormatError, match=r"2_Dense: expected the module's weights in model.safetensors"):
         sb.Encoder(dense)
     (dense / "2_Dense/pytorch_model.bin").write_bytes(b"anything")
     with pytest.raises(sb.UnsupportedError, match="a pickle, which is never opened"):
@@ -215,7 +215,7 @@ def test_weights_that_are_not_numbers(dense: Path) -> None:
     weight, bias = layer(*SIZES)
     weight[1, 1] = np.nan
     write_dense(dense / "2_Dense", weight, bias)
-    with pytest.raises(sb.FormatError, match="expected finite 'linear.weight'"):
+    with pytest.raises(sb.FormatError, match=r"expected finite 'linear.weight'"):
         sb.Encoder(dense)
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from ..errors import ArgumentError, UnsupportedError
 
 CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
 CPU = "CPUExecutionProvider"
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+_DEVICE = re.compile(r"auto|cpu|(cuda|tensorrt)(:\d+)?")
 _INSTALL = "pip uninstall -y onnxruntime; pip install 'semblance[gpu]'"
 # sonames that the CUDA 13 and CUDA 12 builds of ONNX Runtime load, in the order of dependence
 _LIBRARIES = {
@@ -20,29 +21,36 @@ _LIBRARIES = {
 
 
 def check_device(device: object) -> str:
-    """The device as given; ArgumentError unless it is "auto", "cpu", "cuda" or "cuda:N"."""
+    """The device as given; ArgumentError unless it is "auto", "cpu", "cuda", "cuda:N" or "tensorrt"."""
     if not isinstance(device, str) or not _DEVICE.fullmatch(device):
-        raise ArgumentError(f"device: expected 'auto', 'cpu', 'cuda' or 'cuda:0', got {device!r}")
+        raise ArgumentError(f"device: expected 'auto', 'cpu', 'cuda', 'cuda:0' or 'tensorrt', got {device!r}")
     return device
 
 
-def providers_for(ort: Any, device: str) -> list[Any]:
-    """Execution providers to ask for; UnsupportedError when CUDA is asked of a runtime built without it."""
+def providers_for(ort: Any, device: str, cuda_graphs: bool = False) -> list[Any]:
+    """Execution providers to ask for; UnsupportedError when CUDA or TensorRT is asked of a runtime built without it."""
     if device == "cpu":
         return [CPU]
     if CUDA not in ort.get_available_providers():
         if device == "auto":
             return [CPU]
         raise UnsupportedError(f"device: expected {device!r}, got an ONNX Runtime without CUDA ({_INSTALL})")
+    kind, _, ordinal = device.partition(":")
+    if kind == "tensorrt" and TENSORRT not in ort.get_available_providers():
+        raise UnsupportedError(f"device: expected {device!r}, got an ONNX Runtime built without TensorRT")
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
-    ordinal = int(device.partition(":")[2] or 0)
-    return [(CUDA, {"device_id": ordinal}), CPU]
+    chosen = {"device_id": int(ordinal or 0)}
+    if kind == "tensorrt":
+        return [(TENSORRT, chosen), (CUDA, chosen), CPU]
+    return [(CUDA, {**chosen, "enable_cuda_graph": "1"} if cuda_graphs else chosen), CPU]
 
 
 def device_of(provider: str) -> str:
     """Our name of an execution provider."""
-    return {CUDA: "cuda", CPU: "cpu"}.get(provider, provider.removesuffix("ExecutionProvider").lower())
+    return {CUDA: "cuda", TENSORRT: "tensorrt", CPU: "cpu"}.get(
+        provider, provider.removesuffix("ExecutionProvider").lower()
+    )
 
 
 def missing_cuda(ort: Any) -> str:
@@ -58,3 +66,13 @@ def missing_cuda(ort: Any) -> str:
             hint = "install the NVIDIA driver" if library == "libcuda.so.1" else f"pip install 'semblance[{extra}]'"
             return f"{library} cannot be loaded: {hint}"
     return "the CUDA provider refused to start: set ORT logging to see why"
+
+
+def missing_tensorrt(ort: Any) -> str:
+    """Why TensorRT does not run here, with the line that would help."""
+    for library in ("libnvinfer.so.10", "libnvonnxparser.so.10"):
+        try:
+            ctypes.CDLL(library)
+        except OSError:
+            return f"{library} cannot be loaded: pip install tensorrt"
+    return missing_cuda(ort)

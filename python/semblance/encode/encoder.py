@@ -35,6 +35,8 @@ class Encoder(OnnxCalls):
         file, ``org/name`` (needs ``huggingface_hub``), or a file that `save` wrote.
     device : str
         "cpu", "cuda", "cuda:1"; "auto" takes CUDA where it works and says once through ``logging`` what it took.
+        "tensorrt" or "tensorrt:1" only when asked for: it builds an engine for each new range of shapes, which takes
+        minutes.
     pooling : str
         "auto" follows the folder (mean where it says nothing); "mean", "cls", "last", "max", "mean_sqrt",
         "weighted_mean", "dupmae" (cls beside the maximum over ordinary tokens); several joined by "+" are put side by
@@ -64,6 +66,9 @@ class Encoder(OnnxCalls):
         on them.
     batching : Batching, optional
         How `aencode` gathers texts; None takes `Batching`'s defaults.
+    cuda_graphs : bool
+        Replay batches of up to 8 texts as CUDA graphs, one a shape, which saves their launches; with ``device="cuda"``
+        and a model that runs on the GPU as a whole.
     sha256 : str, optional
         Hexadecimal digest that the model's file (.onnx, or what `save` wrote) must have; checked before it is opened.
 
@@ -112,12 +117,13 @@ class Encoder(OnnxCalls):
         pool_instruction: bool | None = None,
         threads: int = 0,
         batching: Batching | None = None,
+        cuda_graphs: bool = False,
         sha256: str | None = None,
     ) -> None:
         options = {
             "device": device, "pooling": pooling, "output": output, "threads": threads, "max_tokens": max_tokens,
             "instruction": instruction or "", "pool_instruction": pool_instruction, "layers": layers, "long": long,
-            "precision": precision, "sha256": sha256,
+            "precision": precision, "cuda_graphs": cuda_graphs, "sha256": sha256,
         }  # fmt: skip
         check_options({**options, "instruction": instruction})
         self._settle(open_model(model, options), dims, instruction or "", batching)
@@ -144,7 +150,7 @@ class Encoder(OnnxCalls):
 
     @property
     def device(self) -> str:
-        """Where it really runs: "cpu" or "cuda"."""
+        """Where it really runs: "cpu", "cuda" or "tensorrt"."""
         return self._model.device
 
     @property

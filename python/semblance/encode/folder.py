@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FormatError, NotFoundError, UnsupportedError
-from .dense import Dense, Normalize, Step, read_dense
+from .dense import Normalize, Step, read_dense
 from .onnx_file import check_external
 from .tokenize import MAX_FILE_BYTES
 
@@ -160,7 +160,7 @@ def _modules(folder: Path, root: Path) -> list[dict[str, Any]]:
 
 
 def _kind(module: dict[str, Any]) -> str:
-    """"Dense" of ``sentence_transformers.models.Dense``."""
+    """ "Dense" of ``sentence_transformers.models.Dense``."""
     return str(module.get("type", "")).rsplit(".", 1)[-1]
 
 
@@ -173,7 +173,7 @@ def _pooling(folder: Path, root: Path, modules: list[dict[str, Any]]) -> tuple[s
 
 
 def _after(folder: Path, root: Path, modules: list[dict[str, Any]]) -> tuple[Step, ...]:
-    """What is done to the pooled vectors. Unit length at the end is left to the encoder, whose callers may not want it."""
+    """What is done to the pooled vectors; unit length at the end is left to the encoder's ``normalize``."""
     kinds = [_kind(module) for module in modules]
     if "Dense" not in kinds:
         return ()

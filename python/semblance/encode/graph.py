@@ -219,7 +219,8 @@ def _step_nodes(onnx: Any, step: Step, source: str, name: str) -> tuple[str, lis
     constants = {"weight": step.weight, "bias": step.bias}
     nodes = [node("Gemm", [source, f"{name}_weight", f"{name}_bias"], [f"{name}_line"], transB=1)]
     if step.activation == "GELU":  # an operator of its own only from opset 20 on
-        constants |= {"root": np.float32([0.5**0.5]), "one": np.float32([1]), "half": np.float32([0.5])}
+        numbers = {"root": 0.5**0.5, "one": 1.0, "half": 0.5}
+        constants |= {key: np.array([value], np.float32) for key, value in numbers.items()}
         nodes += [
             node("Mul", [f"{name}_line", f"{name}_root"], [f"{name}_scaled"]),
             node("Erf", [f"{name}_scaled"], [f"{name}_erf"]),

@@ -44,6 +44,7 @@ class Settings:
     layers: int | None = None
     long: str = "truncate"
     precision: str = "fp32"
+    cuda_graphs: bool = False
 
 
 class OnnxModel:
@@ -84,8 +85,8 @@ class OnnxModel:
         if self._dim is None:
             stated = self.output.shape[-1] if self.output.shape else None
             wider = pool_methods.parts(self.pooling) if self._is_pooled_here else 1
-            known = isinstance(stated, int) and not (self._is_pooled_here and self.folder.after)
-            self._dim = stated * wider if known else self._probe_dim()
+            follows = self._is_pooled_here and self.folder.after
+            self._dim = stated * wider if isinstance(stated, int) and not follows else self._probe_dim()
         return self._dim
 
     def identity(self) -> str:
@@ -179,9 +180,7 @@ class OnnxModel:
                 report(len(positions))
         return out
 
-    def _run(
-        self, session: Session, outputs: list[str], ids: np.ndarray, lengths: np.ndarray
-    ) -> list[np.ndarray]:
+    def _run(self, session: Session, outputs: list[str], ids: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
         """Outputs for padded ids; an id that the model has no row for is said to be the tokenizer's."""
         try:
             return session.run(outputs, self.feed(ids, lengths))
@@ -252,7 +251,8 @@ class OnnxModel:
     # -- the graph that is opened
 
     def _open(self, edit: Callable[[], bytes] | None) -> Session:
-        return Session(Source(self.folder.model, edit), self.name, self.settings.device, self.settings.threads)
+        own = self.settings
+        return Session(Source(self.folder.model, edit), self.name, own.device, own.threads, own.cuda_graphs)
 
     def _is_edited(self) -> bool:
         own = self.settings

@@ -15,8 +15,9 @@ import numpy as np
 
 from ..errors import ArgumentError, FormatError, UnsupportedError
 from .batching import usable_cores
-from .devices import device_of, missing_cuda, providers_for
+from .devices import device_of, missing_cuda, missing_tensorrt, providers_for
 from .forks import renew_in_child
+from .replays import Replays, run_options
 
 Feed = Mapping[str, np.ndarray]
 _log = logging.getLogger("semblance")
@@ -89,9 +90,11 @@ class Session:
     name : str
         Named in errors.
     device : str
-        "auto", "cpu", "cuda" or "cuda:N".
+        "auto", "cpu", "cuda", "cuda:N" or "tensorrt".
     threads : int
         0 = the cores that affinity and control group allow.
+    cuda_graphs : bool
+        Replay small batches as CUDA graphs; with a CUDA device.
 
     Raises
     ------
@@ -106,8 +109,13 @@ class Session:
     crowding the cores.
     """
 
-    def __init__(self, source: Source, name: str, device: str = "auto", threads: int = 0) -> None:
+    def __init__(
+        self, source: Source, name: str, device: str = "auto", threads: int = 0, cuda_graphs: bool = False
+    ) -> None:
         self._source, self._name, self._wanted = source, name, device
+        self._cuda_graphs = cuda_graphs
+        self._replays: Replays | None = None
+        self._usual: tuple[Any, ...] = ()  # what a run that is no CUDA graph is told, where others are
         self.threads = threads or usable_cores()
         self._turn = threading.Lock()
         self._session = self._open()
@@ -127,7 +135,10 @@ class Session:
         with self._turn:
             session = self._opened()
             try:
-                return [np.asarray(value) for value in session.run(list(outputs), dict(feed))]
+                replayed = None if self._replays is None else self._replays.run(outputs, feed)
+                if replayed is not None:
+                    return replayed
+                return [np.asarray(value) for value in session.run(list(outputs), dict(feed), *self._usual)]
             except Exception as error:  # the runtime's errors have no common public base
                 raise self._cannot_run(error) from error
 
@@ -147,7 +158,7 @@ class Session:
                     binding.bind_ortvalue_input(name, value)
                 binding.bind_output(output, kind, int(ordinal or 0))
                 binding.synchronize_inputs()
-                session.run_with_iobinding(binding)
+                session.run_with_iobinding(binding, *self._usual)
                 binding.synchronize_outputs()  # whoever reads them may use another stream
                 return binding.get_outputs()[0]
             except Exception as error:
@@ -155,8 +166,10 @@ class Session:
 
     @property
     def place(self) -> str:
-        """The device with its number, as "cuda:1"; "cpu" without one."""
-        return self._wanted if self.device == "cuda" and self._wanted.startswith("cuda") else self.device
+        """The device whose memory it uses, with its number, as "cuda:1"; "cpu" without one."""
+        kind, _, ordinal = self._wanted.partition(":")
+        where = "cuda" if self.device == "tensorrt" else self.device
+        return f"{where}:{ordinal}" if ordinal and kind == self.device else where
 
     def after_fork(self) -> None:
         """In a child the runtime's threads are gone: open again at the next run, with a lock that nobody holds.
@@ -165,8 +178,8 @@ class Session:
         """
         self._turn = threading.Lock()
         if self._session is not None:
-            _orphans.append(self._session)
-        self._session = None
+            _orphans.append((self._session, self._replays))
+        self._session = self._replays = None
 
     def _opened(self) -> Any:
         if self._session is None:
@@ -175,14 +188,20 @@ class Session:
 
     def _open(self) -> Any:
         ort = runtime()
-        providers = providers_for(ort, self._wanted)
+        providers = providers_for(ort, self._wanted, self._cuda_graphs)
         model = str(self._source.path) if self._source.edit is None else self._source.edit()
         try:
             session = ort.InferenceSession(model, self._options(ort), providers=providers)
         except Exception as error:
             reason = _first_line(error)
+            if self._cuda_graphs and "graph capture" in str(error).lower():
+                want = "a model that runs on the GPU as a whole"
+                raise UnsupportedError(f"cuda_graphs: expected {want}, got {self._name}: {reason}") from error
             raise FormatError(f"{self._name}: expected a model that ONNX Runtime can load, got {reason}") from error
         self._settle_device(ort, session, providers)
+        if self._cuda_graphs:
+            ordinal = int(self._wanted.partition(":")[2] or 0)
+            self._replays, self._usual = Replays(ort, session, "cuda", ordinal), (run_options(ort, -1),)
         return session
 
     def _options(self, ort: Any) -> Any:
@@ -200,8 +219,11 @@ class Session:
     def _settle_device(self, ort: Any, session: Any, providers: Sequence[Any]) -> None:
         """The runtime falls back to the CPU in silence; only the session's providers tell. So compare."""
         got = device_of(session.get_providers()[0])
-        if self._wanted.startswith("cuda") and got != "cuda":
-            raise UnsupportedError(f"device: expected {self._wanted!r}, got a session on the CPU ({missing_cuda(ort)})")
+        kind = self._wanted.partition(":")[0]
+        if kind in ("cuda", "tensorrt") and got != kind:
+            reason = missing_cuda(ort) if kind == "cuda" else missing_tensorrt(ort)
+            where = {"cpu": "the CPU"}.get(got, got)
+            raise UnsupportedError(f"device: expected {self._wanted!r}, got a session on {where} ({reason})")
         if self._wanted == "auto" and "auto" not in _said:
             _said.add("auto")
             reason = "" if got == "cuda" else f" ({missing_cuda(ort)})"

@@ -51,6 +51,9 @@ def check_options(options: dict[str, Any]) -> None:
     for name in ("max_tokens", "layers"):
         if options[name] is not None:
             check_length(options[name], name)
+    graphs, device = options.get("cuda_graphs", False), options["device"]
+    if not isinstance(graphs, bool) or (graphs and not device.startswith("cuda")):
+        raise ArgumentError(f"cuda_graphs: expected a bool, True only with device='cuda', got {graphs!r} on {device!r}")
     digest = options["sha256"]
     if digest is not None and not (isinstance(digest, str) and re.fullmatch(r"[0-9a-fA-F]{64}", digest)):
         raise ArgumentError(f"sha256: expected 64 hexadecimal digits, got {digest!r:.80}")
@@ -105,8 +108,9 @@ def local_path(model: object) -> str:
 
 
 def _static(model: StaticModel, options: dict[str, Any]) -> StaticModel:
-    if options["device"].startswith("cuda"):
-        raise UnsupportedError("device: expected 'cpu' for a static encoder, got 'cuda' (a table look-up needs no GPU)")
+    if options["device"] not in ("auto", "cpu"):
+        got = f"got {options['device']!r} (a table look-up needs no GPU)"
+        raise UnsupportedError(f"device: expected 'cpu' for a static encoder, {got}")
     if options["pooling"] not in ("auto", "mean") or options["output"] is not None:
         raise ArgumentError("pooling: expected 'auto' or 'mean' and no output= for a static encoder, got others")
     if options["layers"] is not None or options["long"] != "truncate" or options["precision"] != "fp32":
