@@ -54,6 +54,33 @@ def test_nothing_one_and_raw(encoder: sb.Encoder) -> None:
     assert np.array_equal(raw, encoder.encode(TEXTS[:1], normalize=False))
 
 
+def test_a_static_encoder_lets_other_tasks_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short texts are read on the spot; long ones go to the batcher's threads."""
+    encoder, turns = sb.Encoder(), []
+    sent: list[int] = []
+    batched = encoder._batcher.encode
+
+    async def watched(texts: list[str]) -> np.ndarray:
+        sent.append(len(texts))
+        return await batched(texts)
+
+    monkeypatch.setattr(encoder._batcher, "encode", watched)
+
+    async def caller(name: str) -> None:
+        for _ in range(3):
+            await encoder.aencode(["a small dog"])
+            turns.append(name)
+
+    async def both() -> np.ndarray:
+        await asyncio.gather(caller("a"), caller("b"))
+        return await encoder.aencode(["a small dog " * 2000])
+
+    long = asyncio.run(both())
+    assert turns == ["a", "b"] * 3
+    assert sent == [1]
+    assert np.array_equal(long, encoder.encode(["a small dog " * 2000]))
+
+
 @pytest.mark.parametrize(("texts", "words"), [("one", "a single str"), ([1], "int at position 0"), (7, "got int")])
 def test_what_is_no_text_is_refused(encoder: sb.Encoder, texts: object, words: str) -> None:
     with pytest.raises(sb.ArgumentError, match=words):
@@ -177,6 +204,29 @@ def test_a_small_request_overtakes_a_large_one(bench: Bench) -> None:
     assert done == ["small", "large"]
     place = next(number for number, batch in enumerate(bench.batches) if "ss" in batch)
     assert place < len(bench.batches) / 3
+
+
+def test_a_lone_text_is_tokenised_where_it_runs(bench: Bench) -> None:
+    threads: list[str] = []
+    prepare = bench.prepare
+    bench.prepare = lambda texts: (threads.append(threading.current_thread().name), prepare(texts))[1]  # type: ignore[method-assign]
+
+    async def callers() -> None:
+        batcher = bench.batcher()
+        for text in ("aa", "bb"):
+            await batcher.encode([text])
+            await asyncio.to_thread(until, lambda: not batcher._busy)
+        bench.gate.clear()
+        bench.entered.clear()
+        first = await started(batcher.encode(["cc"]))
+        await asyncio.to_thread(bench.entered.wait)
+        second = await started(batcher.encode(["dd"]))  # while a batch runs
+        await asyncio.to_thread(until, lambda: bench.prepared == 4)
+        bench.gate.set()
+        await asyncio.gather(*first, *second)
+
+    asyncio.run(callers())
+    assert threads == ["semblance-batch"] * 3 + ["semblance-prepare"]
 
 
 def test_little_is_prepared_ahead(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,6 +95,9 @@ class _Request:
         _settle(self.future.set_exception, error)
 
 
+_Share = tuple[_Request, int]  # a request and the position of one of its texts
+
+
 class _Item(NamedTuple):
     request: _Request
     position: int
@@ -104,9 +108,10 @@ class _Item(NamedTuple):
 class DynamicBatcher:
     """Runs requests of many callers, from any thread or event loop.
 
-    Two threads, alive only while there is work: one tokenises what waits, taking one text of each request in turn (so
-    a large request never holds up a small one) until two batches are prepared; the other runs the oldest prepared
-    text with all others of its padded width. A cancelled request's texts are dropped wherever they are; a batch that
+    Two threads, alive only while there is work: one runs the oldest prepared text with all others of its padded width;
+    while it runs them, the other tokenises what waits, taking one text of each request in turn (so a large request
+    never holds up a small one) until two batches are prepared. What comes when nothing runs is tokenised by the first
+    itself: a lone text is handed over once. A cancelled request's texts are dropped wherever they are; a batch that
     fails is run again request by request, so that one caller's bad text fails that caller alone.
     """
 
@@ -118,7 +123,10 @@ class DynamicBatcher:
 
     def after_fork(self) -> None:
         """Start empty: the requests of a parent process are the parent's."""
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)  # the running thread has something to look at
+        self._room = threading.Condition(lock)  # the preparing thread has
+        self._busy = False  # whether a batch runs
         self._requests: deque[_Request] = deque()
         self._pool: dict[int, deque[_Item]] = {}  # by width
         self._pooled = 0  # texts × width in the pool
@@ -149,7 +157,7 @@ class DynamicBatcher:
             self._requests.append(request)
             self._waiting += len(texts)
             self._start()
-            self._changed.notify_all()
+            (self._room if self._busy else self._changed).notify()
         return await asyncio.wrap_future(request.future)
 
     def _start(self) -> None:
@@ -164,35 +172,40 @@ class DynamicBatcher:
 
     def _prepare_all(self) -> None:
         while taken := self._take():
-            try:
-                rows = self._work.prepare([request.texts[position] for request, position in taken])
-            except Exception as error:
-                for request, _ in taken:
-                    request.fail(error)
-                continue
-            now = time.monotonic()
-            with self._changed:
-                for (request, position), row in zip(taken, rows, strict=True):
-                    width = self._work.width(row)
-                    self._pool.setdefault(width, deque()).append(_Item(request, position, row, now))
-                    self._pooled += width
-                self._changed.notify_all()
+            self._prepare(taken)
 
-    def _take(self) -> list[tuple[_Request, int]]:
-        """One text of each request in turn; empty when the thread may end."""
+    def _prepare(self, taken: list[_Share]) -> None:
+        """Tokenise texts and put them into the pool; the lock is not held meanwhile."""
+        try:
+            rows = self._work.prepare([request.texts[position] for request, position in taken])
+        except Exception as error:
+            for request, _ in taken:
+                request.fail(error)
+            return
+        now = time.monotonic()
         with self._changed:
+            for (request, position), row in zip(taken, rows, strict=True):
+                width = self._work.width(row)
+                self._pool.setdefault(width, deque()).append(_Item(request, position, row, now))
+                self._pooled += width
+            self._changed.notify()
+
+    def _take(self) -> list[_Share]:
+        """One text of each request in turn, while a batch runs; empty when the thread may end."""
+        with self._room:
             while True:
-                if self._pooled < 2 * self._budget:
+                if self._busy:
                     taken = self._in_turn()
                     if taken:
                         return taken
-                if not self._changed.wait(IDLE_SECONDS) and not self._requests:
+                if not self._room.wait(IDLE_SECONDS) and not self._requests:
                     self._preparing = False
                     return []
 
-    def _in_turn(self) -> list[tuple[_Request, int]]:
-        taken: list[tuple[_Request, int]] = []
-        while self._requests and len(taken) < TAKEN_AT_ONCE:
+    def _in_turn(self) -> list[_Share]:
+        """Texts to tokenise, none while two batches are prepared."""
+        taken: list[_Share] = []
+        while self._requests and len(taken) < TAKEN_AT_ONCE and self._pooled < 2 * self._budget:
             request = self._requests.popleft()
             if not request.open:  # cancelled or failed
                 self._waiting -= len(request.texts) - request.taken
@@ -207,24 +220,31 @@ class DynamicBatcher:
     # -- rows to vectors
 
     def _run_all(self) -> None:
-        while batch := self._next_batch():
-            self._run(batch)
+        while step := self._next_step():
+            step()
 
-    def _next_batch(self) -> list[_Item]:
-        """The oldest row with others of its width, when it is full or due; empty when the thread may end."""
+    def _next_step(self) -> Callable[[], None] | None:
+        """Tokenise what waits; or run the oldest row with others of its width, when it is full or due; or end."""
         delay = self._options.max_delay_ms / 1000
         with self._changed:
+            self._busy = False
             while True:
+                taken = self._in_turn() if self._pooled < self._budget else []
+                if taken:
+                    return partial(self._prepare, taken)
                 if not self._pool:
-                    if not self._changed.wait(IDLE_SECONDS) and not self._pool and not self._preparing:
+                    if not self._changed.wait(IDLE_SECONDS) and not self._holds_work():
                         self._running = False
-                        return []
+                        return None
                     continue
                 oldest = min(self._pool.values(), key=lambda items: items[0].arrived)
                 left = oldest[0].arrived + delay - time.monotonic() if self._crowded else 0
                 if left <= 0 or self._pooled >= self._budget:
-                    return self._pick(self._work.width(oldest[0].row))
+                    return partial(self._run, self._pick(self._work.width(oldest[0].row)))
                 self._changed.wait(left)
+
+    def _holds_work(self) -> bool:
+        return bool(self._pool or self._requests or self._preparing)
 
     def _pick(self, width: int) -> list[_Item]:
         items = self._pool[width]
@@ -233,7 +253,8 @@ class DynamicBatcher:
         if not items:
             del self._pool[width]
         self._pooled -= count * width
-        self._changed.notify_all()  # there is room to prepare more
+        self._busy = True
+        self._room.notify()  # there is room to prepare more
         return batch
 
     def _run(self, batch: list[_Item]) -> None:
