@@ -70,7 +70,7 @@ class Replays:
         else:
             for name, array in filled.items():
                 shape.inputs[name].update_inplace(array)
-            self._session.run_with_iobinding(shape.binding, shape.options)
+            self._go(shape.binding, shape.options)
         return [np.array(value.numpy()[:rows]) for value in shape.outputs]
 
     def _first(self, outputs: Sequence[str], feed: Mapping[str, np.ndarray]) -> _Shape:
@@ -81,9 +81,15 @@ class Replays:
             binding.bind_ortvalue_input(name, value)
         for name in outputs:
             binding.bind_output(name, *self._place)
-        self._session.run_with_iobinding(binding, run_options(self._ort, -1))
+        self._go(binding, run_options(self._ort, -1))
         made = list(binding.get_outputs())
         binding.clear_binding_outputs()
         for name, value in zip(outputs, made, strict=True):
             binding.bind_ortvalue_output(name, value)
         return _Shape(binding, inputs, made, run_options(self._ort, len(self._shapes) + 1))
+
+    def _go(self, binding: Any, options: Any) -> None:
+        """Run, with the copies before it and the outputs after it complete: they may be on other streams."""
+        binding.synchronize_inputs()
+        self._session.run_with_iobinding(binding, options)
+        binding.synchronize_outputs()
