@@ -49,9 +49,14 @@ struct Bags {
 // Sums (or takes the largest of) every bag's rows into out[b * out_stride .. + dim]. A bag without rows gives 0 (-inf).
 using PoolRows = void (*)(const Bags&, std::size_t dim, float* out, std::size_t out_stride);
 
-// out[i * out_stride .. + dim] = row i. Padding is a row of zeros here.
-using GatherRows = void (*)(const RowPointer* rows, std::size_t count, std::size_t dim, float* out,
-                            std::size_t out_stride);
+// The rows of some examples in one or several fields, of one format and width.
+struct RowGrid {
+  const RowPointer* rows;  // of field f and example e: rows[f * examples + e]
+  std::size_t examples, fields;
+};
+
+// out[e * out_stride + f * dim .. + dim] = the row of example e and field f. Padding is a row of zeros here.
+using GatherRows = void (*)(const RowGrid&, std::size_t dim, float* out, std::size_t out_stride);
 
 // out[i] = fma(scale, dot(query, codes), bias * query_sum), summed in 16 lanes whatever the instruction set.
 using ScoreTableRows = void (*)(const RowPointer* rows, std::size_t count, std::size_t dim, const float* query,

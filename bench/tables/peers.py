@@ -20,7 +20,11 @@ class Fbgemm:
 
     def __init__(self, dtype: str, tables: list, pruned_keys: list | None = None) -> None:
         fp8 = {"fp8_exponent_bits": 4, "fp8_exponent_bias": 7} if dtype == "fp8" else {}
-        specs = [(f"t{i}", len(t), t.dim, TYPES[dtype], EmbeddingLocation.HOST) for i, t in enumerate(tables)]
+        stored = [table._tensors()[0]["rows"] for table in tables]
+        specs = [
+            (f"t{i}", len(rows), table.dim, TYPES[dtype], EmbeddingLocation.HOST)
+            for i, (rows, table) in enumerate(zip(stored, tables, strict=True))
+        ]
         remap = None
         if pruned_keys is not None:
             remap = [torch.full((int(keys.max()) + 1,), -1, dtype=torch.int32) for keys in pruned_keys]
@@ -36,8 +40,7 @@ class Fbgemm:
             **fp8,
         )
         self.module.initialize_weights()
-        for (codes, heads), table in zip(self.module.split_embedding_weights(), tables, strict=True):
-            rows = table._tensors()[0]["rows"]
+        for (codes, heads), rows in zip(self.module.split_embedding_weights(), stored, strict=True):
             if heads is None:
                 codes.copy_(torch.from_numpy(rows[:, 4:]))
             else:

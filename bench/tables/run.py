@@ -1,7 +1,8 @@
 """Quantised table look-ups beside FBGEMM and torch: same rows, same indices, same process, outputs checked equal.
 
-    OMP_NUM_THREADS=1 python bench/tables/run.py --threads 1 [--json out.json] [--only 26x16] [--batches 16]
+    python bench/tables/run.py [--threads 1 2] [--seconds 3] [--json out.json] [--only 26x16] [--batches 16]
 
+Prints the whole table of aims in under six minutes: every shape at each number of threads, then what serving costs.
 Needs torch==2.13.0 and fbgemm-gpu-cpu==1.8.0 beside semblance. Times are microseconds a call: minimum and median over
 interleaved rounds, so that all contestants meet the same state of the machine. Every call takes the next of several
 batches, as a server's calls do; with --batches 1 the rows of the one batch stay in the caches. Real keys are the
@@ -13,6 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
+import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -22,8 +26,10 @@ import numpy as np
 import torch
 from click_model import read_clicks
 from peers import Fbgemm, Torch
+from serving import bandwidth, disturbed
 
 import semblance as sb
+from semblance import tables as st
 
 
 @dataclass
@@ -35,7 +41,7 @@ class Shape:
     batch: int
     bag: int  # 0: one key an example
     dtype: str = "i8"
-    keyed: bool = False
+    keys: str = ""  # "own": arbitrary ones; "pruned": row numbers of which a quarter has a row
     real: bool = False  # Criteo's columns
     goal: float = 0.0  # times the better peer
 
@@ -48,7 +54,8 @@ SHAPES = [
     Shape("4x250k x64 256 bags of 20 i4", 4, 250_000, 64, 256, 20, "i4", goal=1.25),
     Shape("8x500k x128 64 bags of 30 i8", 8, 500_000, 128, 64, 30, goal=1.25),
     Shape("4x50k x64 256 bags of 20 fp8", 4, 50_000, 64, 256, 20, "fp8", goal=50),
-    Shape("26x16 hashed keys b1024", 26, 20_000, 16, 1024, 0, keyed=True, goal=4),
+    Shape("26x16 hashed keys b1024", 26, 20_000, 16, 1024, 0, keys="own", goal=4),
+    Shape("26x16 pruned b1024", 26, 20_000, 16, 1024, 0, keys="pruned", goal=4),
     Shape("26x16 real skewed keys b1024", 26, 0, 16, 1024, 0, real=True, goal=1.25),
     Shape("26x64 real skewed keys b128", 26, 0, 64, 128, 0, real=True, goal=1.25),
 ]
@@ -70,12 +77,16 @@ def build(shape: Shape, rng: np.random.Generator) -> tuple[list[sb.EmbeddingTabl
         rows = shape.rows if real is None else int(real[:, t].max()) + 1
         weights = rng.standard_normal((rows, shape.dim), dtype=np.float32)
         weights[:, 0] = 448 if shape.dtype == "fp8" else weights[:, 0]  # scale 1: FBGEMM's fp8 has none
-        own = np.sort(rng.choice(4 * shape.rows, shape.rows, replace=False)) if shape.keyed else None
-        tables.append(
-            sb.EmbeddingTable.from_dense(weights, shape.dtype, keys=own, missing="zero" if shape.keyed else "error")
-        )
+        own = np.sort(rng.choice(4 * shape.rows, shape.rows, replace=False)) if shape.keys else None
+        if shape.keys == "pruned":
+            remap = np.full(4 * shape.rows, -1)
+            remap[own] = np.arange(shape.rows)
+            tables.append(st.pruned(weights, remap, dtype=shape.dtype))
+        else:
+            missing = "zero" if shape.keys else "error"
+            tables.append(sb.EmbeddingTable.from_dense(weights, shape.dtype, keys=own, missing=missing))
         keys.append(own)
-    return tables, keys if shape.keyed else None
+    return tables, keys if shape.keys else None
 
 
 def bags_of(
@@ -121,10 +132,11 @@ def measure(calls: dict[str, list[Callable[[], np.ndarray]]], seconds: float) ->
 
 
 def run(shape: Shape, threads: int, seconds: float, batches: int) -> dict:
+    torch.set_num_threads(threads)
     rng = np.random.default_rng(0)
     tables, keys = build(shape, rng)
     peers = [Fbgemm(shape.dtype, tables, keys)]
-    if shape.dtype in ("i8", "i4") and not shape.keyed:
+    if shape.dtype in ("i8", "i4") and not shape.keys:
         peers.append(Torch(shape.dtype, tables))
     group = sb.TableGroup({f"t{i}": table for i, table in enumerate(tables)})
     out = np.empty((shape.batch, group.dim), np.float32)
@@ -157,31 +169,65 @@ def run(shape: Shape, threads: int, seconds: float, batches: int) -> dict:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--batches", type=int, default=16)
-    parser.add_argument("--json")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+def show(result: dict) -> None:
+    print(f"{result['shape']}, threads {result['threads']}, load {os.getloadavg()[0]:.1f}")
+    for name, figures in result["us"].items():
+        print(f"   {name:18s} min {figures['min_us']:9.1f}  median {figures['median_us']:9.1f}")
+    print("   same bits", result["same_bits"], flush=True)
+
+
+def show_table(results: list[dict]) -> None:
+    print("\n| shape | form | threads | times the better peer, min / median | aim |\n|---|---|---|---|---|")
+    for result in results:
+        ratios = result["times_better_peer"]
+        for form in [key.removesuffix(" min_us") for key in ratios if key.endswith(" min_us")]:
+            least, median = ratios[f"{form} min_us"], ratios[f"{form} median_us"]
+            kind = "matrix" if form.endswith("matrix") else "dict"
+            print(
+                f"| {result['shape']} | {kind} | {result['threads']} | {least:.2f} / {median:.2f} | {result['goal']} |"
+            )
+
+
+def in_own_process(args: argparse.Namespace, threads: int) -> list[dict]:
+    """Peers' OpenMP takes its number of threads once; a pool that spins would disturb runs of fewer threads."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "results.json")
+        own = ["--threads", str(threads), "--seconds", str(args.seconds), "--batches", str(args.batches)]
+        command = [sys.executable, __file__, *own, "--only", args.only, "--json", path]
+        subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
+        with open(path) as file:
+            return json.load(file)
+
+
+def run_all(args: argparse.Namespace) -> list[dict]:
     results = []
     for shape in (shape for shape in SHAPES if args.only in shape.name):
         if shape.real and real_columns() is None:
             print(f"{shape.name}: left out, no local/criteo_10k in SEMBLANCE_DATA")
             continue
-        results.append(run(shape, args.threads, args.seconds, args.batches))
-        last = results[-1]
-        print(shape.name, f"threads={args.threads} load={os.getloadavg()[0]:.1f} goal={shape.goal}")
-        for name, figures in last["us"].items():
-            print(f"   {name:18s} min {figures['min_us']:9.1f}  median {figures['median_us']:9.1f}")
-        print(
-            "   ratio",
-            {key: round(value, 2) for key, value in last["times_better_peer"].items()},
-            last["same_bits"],
-            flush=True,
-        )
+        results.append(run(shape, args.threads[0], args.seconds, args.batches))
+        show(results[-1])
+    show_table(results)
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--batches", type=int, default=16)
+    parser.add_argument("--json")
+    args = parser.parse_args()
+    if len(args.threads) > 1:
+        results = [result for threads in args.threads for result in in_own_process(args, threads)]
+        show_table(results)
+    else:
+        results = run_all(args)
+    if not args.only and (len(args.threads) > 1 or not args.json):
+        for threads in args.threads:
+            bandwidth(4_000_000, 128, "i8", threads)
+        disturbed(1_000_000, 64, 10.0)
     if args.json:
         with open(args.json, "w") as file:
             json.dump(results, file, indent=1)

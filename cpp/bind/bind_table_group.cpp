@@ -11,7 +11,7 @@
 namespace semblance::bind {
 namespace {
 
-// One field's arrays of one call; `owner` keeps what Python made for it.
+// One field's arrays of one call; null or None: not given.
 struct FieldInput {
   py::object values, offsets, weights;
 };
@@ -38,6 +38,7 @@ class BoundGroup {
   py::array_t<float> lookup(const py::object& inputs, const py::object& out, std::size_t threads) const {
     Call call;
     call.fields.reserve(slots_.size());
+    call.pinned.reserve(slots_.size());
     if (PyDict_Check(inputs.ptr())) {
       take_columns(call, inputs);
     } else {
@@ -71,48 +72,64 @@ class BoundGroup {
 
   std::string name(std::size_t f) const { return "field " + py::repr(names_[f]).cast<std::string>(); }
 
-  static bool is_key_vector(PyObject* value) {
-    if (!py::isinstance<py::array>(value)) return false;
-    const auto array = py::reinterpret_borrow<py::array>(value);
-    return array.ndim() == 1 && has_type<std::int64_t>(array);
-  }
+  static bool given(const py::object& object) { return object && !object.is_none(); }
 
   void take_columns(Call& call, const py::object& inputs) const {
     if (static_cast<std::size_t>(PyDict_Size(inputs.ptr())) != names_.size())
       throw ArgumentError(expected("inputs", "an entry for each of " + std::to_string(names_.size()) + " fields",
                                    std::to_string(PyDict_Size(inputs.ptr()))));
-    call.owners.reserve(slots_.size());
+    call.owners.resize(slots_.size());
     for (std::size_t f = 0; f < slots_.size(); ++f) {
       PyObject* value = PyDict_GetItemWithError(inputs.ptr(), names_[f].ptr());
       if (value == nullptr) throw ArgumentError(expected("inputs", name(f), "no entry of that name"));
-      take_field(call, f, py::reinterpret_borrow<py::object>(value));
+      call.owners[f].values = py::reinterpret_borrow<py::object>(value);
+    }
+    prefetch(call.owners);
+    for (std::size_t f = 0; f < slots_.size(); ++f) take_field(call, f);
+  }
+
+  // A call's arrays lie anywhere in memory: their misses overlap instead of following one another.
+  static void prefetch(const std::vector<FieldInput>& inputs) {
+    for (const FieldInput& input : inputs) {
+      if (!py::isinstance<py::array>(input.values)) continue;
+      const auto* array = py::detail::array_proxy(input.values.ptr());
+      __builtin_prefetch(array->dimensions);
+      __builtin_prefetch(array->data);
     }
   }
 
-  void take_field(Call& call, std::size_t f, py::object value) const {
-    FieldInput input{std::move(value), py::none(), py::none()};
-    if (!plain_keys(f, input.values)) {
+  void take_field(Call& call, std::size_t f) const {
+    FieldInput& input = call.owners[f];
+    GroupField field{nullptr, {}, {}, nullptr, pooling_[f], columns_[f]};
+    if (hashes(f) || !plain_keys(input.values, field.keys)) {
       const py::tuple prepared = prepare_(f, input.values);
       input = {prepared[0], prepared[1], prepared[2]};
+      field.keys = vector_of<std::int64_t>("values", py::reinterpret_borrow<py::array>(input.values));
     }
-    add_field(call, f, input);
-    call.owners.push_back(std::move(input));
+    add_field(call, f, field);
   }
 
-  bool plain_keys(std::size_t f, const py::object& value) const { return !hashes(f) && is_key_vector(value.ptr()); }
   bool hashes(std::size_t f) const { return slots_[f]->hashes_strings; }
 
-  void add_field(Call& call, std::size_t f, const FieldInput& input) const {
+  static bool plain_keys(const py::object& value, std::span<const std::int64_t>& keys) {
+    if (!py::isinstance<py::array>(value)) return false;
+    const auto array = py::reinterpret_borrow<py::array>(value);
+    if (array.ndim() != 1 || !has_type<std::int64_t>(array)) return false;
+    keys = {static_cast<const std::int64_t*>(array.data()), static_cast<std::size_t>(array.size())};
+    return true;
+  }
+
+  void add_field(Call& call, std::size_t f, GroupField field) const {
+    const FieldInput& input = call.owners[f];
     call.pinned.push_back(slots_[f]->pin());
-    GroupField field{&call.pinned.back()->table(), {}, {}, nullptr, pooling_[f], columns_[f]};
-    field.keys = vector_of<std::int64_t>("values", py::reinterpret_borrow<py::array>(input.values));
+    field.table = &call.pinned.back()->table();
     std::size_t batch = field.keys.size();
-    if (!input.offsets.is_none()) {
+    if (given(input.offsets)) {
       field.offsets = vector_of<std::int64_t>("offsets", py::reinterpret_borrow<py::array>(input.offsets));
       check_offsets(field.offsets, field.keys.size());
       batch = field.offsets.size() - 1;
     }
-    if (!input.weights.is_none()) {
+    if (given(input.weights)) {
       if (field.pooling == Pooling::max) throw ArgumentError(expected("weights", "none with mode 'max'", "an array"));
       const auto weights = vector_of<float>("weights", py::reinterpret_borrow<py::array>(input.weights),
                                             static_cast<py::ssize_t>(field.keys.size()));

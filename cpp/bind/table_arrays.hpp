@@ -37,9 +37,12 @@ inline bool shape_matches(const py::array& a, const Shape& shape) {
   return true;
 }
 
+// NumPy's own type objects are compared first: asking NumPy takes longer than a short look-up.
 template <class T>
 bool has_type(const py::array& a) {
-  return py::isinstance<py::array_t<T>>(a) && (a.flags() & py::array::c_style) != 0;
+  static const PyObject* const builtin = py::dtype::of<T>().release().ptr();
+  if ((a.flags() & py::array::c_style) == 0) return false;
+  return py::detail::array_proxy(a.ptr())->descr == builtin || py::isinstance<py::array_t<T>>(a);
 }
 
 template <class T>

@@ -115,16 +115,20 @@ bool EmbeddingTable::has_all(std::span<const std::int64_t> keys) const {
   return !parts_.buckets && !removals_ && in_range(keys.data(), keys.size(), size());
 }
 
-void EmbeddingTable::prefetch(std::span<const std::int64_t> keys) const {
+void EmbeddingTable::prefetch_search(std::span<const std::int64_t> keys) const {
   const std::size_t count = std::min(kKeysAhead, keys.size());
   if (parts_.buckets) return prefetch_buckets(*parts_.buckets, keys.data(), count);
+  if (!parts_.remap) return;
+  for (std::size_t i = 0; i < count; ++i)
+    if (static_cast<std::uint64_t>(keys[i]) < parts_.remap->size())
+      __builtin_prefetch(&(*parts_.remap)[static_cast<std::size_t>(keys[i])]);
+}
+
+void EmbeddingTable::prefetch(std::span<const std::int64_t> keys) const {
+  if (parts_.buckets || parts_.remap) return prefetch_search(keys);
   const std::size_t bytes = row_bytes();
-  for (std::size_t i = 0; i < count; ++i) {
-    const auto key = static_cast<std::uint64_t>(keys[i]);
-    if (parts_.remap) {
-      if (key < parts_.remap->size()) __builtin_prefetch(&(*parts_.remap)[key]);
-      continue;
-    }
+  for (const std::int64_t k : keys.first(std::min(kKeysAhead, keys.size()))) {
+    const auto key = static_cast<std::uint64_t>(k);
     if (key >= parts_.row_count) continue;
     for (std::size_t line = 0; line < bytes; line += 64) __builtin_prefetch(row(key) + line, 0, 2);
     __builtin_prefetch(row(key) + bytes - 1, 0, 2);

@@ -36,6 +36,7 @@ class EmbeddingTable final : public Table {
   std::size_t size() const override { return parts_.remap ? parts_.remap->size() : parts_.row_count; }
   std::size_t row_bytes() const override { return kernels::table_row_bytes(parts_.format, parts_.dim); }
   void prefetch(std::span<const std::int64_t> keys) const override;
+  void prefetch_search(std::span<const std::int64_t> keys) const override;
 
  protected:
   std::size_t locate(const std::int64_t* keys, std::size_t count, RowPointer* rows, float* scratch) const override;

@@ -98,14 +98,16 @@ void prefetch_buckets(std::span<const KeyBucket> buckets, const std::int64_t* ke
 }
 
 void find_rows(std::span<const KeyBucket> buckets, const std::int64_t* keys, std::size_t count, std::uint32_t* rows) {
-  std::size_t home[kKeysAhead];
-  for (std::size_t first = 0; first < count; first += kKeysAhead) {
-    const std::size_t n = std::min(kKeysAhead, count - first);
-    for (std::size_t i = 0; i < n; ++i) {
-      home[i] = home_bucket(keys[first + i], buckets.size());
-      __builtin_prefetch(&buckets[home[i]]);
-    }
-    for (std::size_t i = 0; i < n; ++i) rows[first + i] = find_row(buckets, home[i], keys[first + i]);
+  std::size_t home[kKeysAhead];  // of the keys to come, in turn
+  const auto ask = [&](std::size_t i) {
+    home[i % kKeysAhead] = home_bucket(keys[i], buckets.size());
+    __builtin_prefetch(&buckets[home[i % kKeysAhead]]);
+  };
+  for (std::size_t i = 0; i < kKeysAhead && i < count; ++i) ask(i);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t at = home[i % kKeysAhead];
+    if (i + kKeysAhead < count) ask(i + kKeysAhead);
+    rows[i] = find_row(buckets, at, keys[i]);
   }
 }
 

@@ -50,12 +50,30 @@ std::size_t Table::grain(std::size_t rows, std::size_t items) const {
   return std::max<std::size_t>(1, items * kGrainBytes / bytes);
 }
 
+// Returns how many of the padding keys were unknown.
+std::size_t Table::skip_padding(const std::int64_t* keys, std::size_t count, RowPointer* rows) const {
+  std::size_t unknown = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (keys[i] != *policy_.padding) continue;
+    unknown += rows[i] == unknown_row();
+    rows[i] = kernels::padding_row();
+  }
+  return unknown;
+}
+
+void Table::resolve(const std::int64_t* keys, std::size_t count, RowPointer* rows, float* scratch) const {
+  std::size_t unknown = locate(keys, count, rows, scratch);
+  if (policy_.padding) unknown -= skip_padding(keys, count, rows);
+  if (unknown == 0) return;
+  std::replace(rows, rows + count, unknown_row(), policy_.missing_row);
+  unknown_.fetch_add(unknown, std::memory_order_relaxed);
+}
+
 void Table::lookup_range(std::span<const std::int64_t> keys, OutputRows out) const {
-  const auto gather = kernels_.gather[static_cast<std::size_t>(format_)];
   Resolver resolve(*this);
   for (std::size_t first = 0; first < keys.size(); first += chunks_.rows) {
     const std::size_t count = std::min(chunks_.rows, keys.size() - first);
-    gather(resolve(keys.data() + first, count), count, dim_, out.from(first).data, out.stride);
+    gather({resolve(keys.data() + first, count), count, 1}, out.from(first));
   }
 }
 

@@ -74,6 +74,21 @@ class Table {
   // Asks memory for the first rows of keys that will be looked up soon.
   virtual void prefetch(std::span<const std::int64_t> keys) const = 0;
 
+  // Whether a grid of fields may hold rows of both tables: they are stored, of one format and width.
+  bool gathers_with(const Table& other) const {
+    return !chunks_.made && !other.chunks_.made && format_ == other.format_ && dim_ == other.dim_;
+  }
+  // For tables that gather with themselves: rows[i] = where the row of keys[i] is; at most kChunkRows keys.
+  void resolve(std::span<const std::int64_t> keys, RowPointer* rows) const {
+    resolve(keys.data(), keys.size(), rows, nullptr);
+  }
+  // Asks memory for what `resolve` will read, where that is more than the keys.
+  virtual void prefetch_search(std::span<const std::int64_t>) const {}
+  void gather(const kernels::RowGrid& grid, OutputRows out) const {
+    kernels_.gather[static_cast<std::size_t>(format_)](grid, dim_, out.data, out.stride);
+  }
+  static constexpr std::size_t kChunkRows = 1024;
+
  protected:
   // Rows are resolved `chunk_rows` at a time, at most kChunkRows; so many f32 rows of scratch are at hand where
   // `made`: rows that lie nowhere are made there.
@@ -81,7 +96,6 @@ class Table {
     std::size_t rows;
     bool made;
   };
-  static constexpr std::size_t kChunkRows = 1024;
 
   Table(TableFormat format, std::size_t dim, const KeyPolicy& policy, Chunks chunks);
 
@@ -100,6 +114,9 @@ class Table {
 
  private:
   class Resolver;
+  // As `locate`; padding becomes no row at all, unknown keys become the policy's row and are counted.
+  void resolve(const std::int64_t* keys, std::size_t count, RowPointer* rows, float* scratch) const;
+  std::size_t skip_padding(const std::int64_t* keys, std::size_t count, RowPointer* rows) const;
   void pool_long_bag(const BagValues& values, std::size_t bag, Resolver& resolve, OutputRows out) const;
   void finish_bags(const BagValues& values, std::size_t begin, std::size_t end, OutputRows out) const;
   std::size_t whole_bags(const BagValues& values, std::size_t begin, std::size_t end) const;

@@ -6,56 +6,103 @@
 namespace semblance {
 namespace {
 
-constexpr std::size_t kFieldsAhead = 8;
-// Output that stays in the second-level cache. Neighbouring fields share lines (an output row need not be aligned): a
+constexpr std::size_t kRunsAhead = 8;
+// Output that stays in the second-level cache. Neighbouring runs share lines (an output row need not be aligned): a
 // line that was evicted between its two writes costs several times the look-up. Smaller blocks make shorter tasks.
 constexpr std::size_t kBlockBytes = 256 * 1024;
 constexpr std::size_t kTaskBytes = 128 * 1024;  // of row memory: what is worth handing to another thread
+constexpr std::size_t kGridRows = 4 * 1024;     // addresses of a grid's rows, which stay in the first-level cache
+constexpr std::size_t kGridFields = 128;
+
+// Neighbouring fields that are read together: either one field, or several of one key an example whose stored rows have
+// one format and width.
+using Run = std::span<const GroupField>;
 
 struct Task {
-  std::size_t field, begin, end;  // examples
+  Run run;
+  std::size_t begin, end;  // examples
 };
+
+bool is_one_hot(const GroupField& field) { return field.offsets.empty(); }
+
+bool joins(const GroupField& field, const GroupField& next) {
+  return is_one_hot(field) && is_one_hot(next) && field.table->gathers_with(*next.table) &&
+         field.column + field.table->dim() == next.column;
+}
+
+std::vector<Run> runs_of(std::span<const GroupField> fields) {
+  std::vector<Run> runs;
+  runs.reserve(fields.size());
+  for (std::size_t first = 0, end = 1; first < fields.size(); first = end++) {
+    while (end < fields.size() && end - first < kGridFields && joins(fields[end - 1], fields[end])) ++end;
+    runs.push_back(fields.subspan(first, end - first));
+  }
+  return runs;
+}
 
 std::size_t field_bytes(const GroupField& field) {
   return field.keys.size() * (field.table->row_bytes() + sizeof(std::int64_t));
 }
 
-// Blocks of examples outside, fields inside: a block's output stays in the cache until all its fields are written.
-std::vector<Task> split(std::size_t fields, std::size_t batch, std::size_t bytes, std::size_t width) {
+// Blocks of examples outside, runs inside: a block's output stays in the cache until all its fields are written.
+std::vector<Task> split(std::span<const Run> runs, std::size_t batch, std::size_t bytes, std::size_t width) {
   const std::size_t cached = kBlockBytes / (width * sizeof(float));
-  const std::size_t enough = batch * fields * kTaskBytes / std::max<std::size_t>(bytes, 1);
+  const std::size_t enough = batch * runs.size() * kTaskBytes / std::max<std::size_t>(bytes, 1);
   const std::size_t block = std::clamp<std::size_t>(std::min(cached, enough), 1, batch);
   std::vector<Task> tasks;
-  tasks.reserve(fields * ((batch + block - 1) / block));
+  tasks.reserve(runs.size() * ((batch + block - 1) / block));
   for (std::size_t begin = 0; begin < batch; begin += block)
-    for (std::size_t f = 0; f < fields; ++f) tasks.push_back({f, begin, std::min(batch, begin + block)});
+    for (const Run& run : runs) tasks.push_back({run, begin, std::min(batch, begin + block)});
   return tasks;
 }
 
-std::span<const std::int64_t> keys_of(const GroupField& field, const Task& task) {
-  if (field.offsets.empty()) return field.keys.subspan(task.begin, task.end - task.begin);
-  const auto first = static_cast<std::size_t>(field.offsets[task.begin]);
-  return field.keys.subspan(first, static_cast<std::size_t>(field.offsets[task.end]) - first);
+std::span<const std::int64_t> keys_of(const GroupField& field, std::size_t begin, std::size_t end) {
+  if (is_one_hot(field)) return field.keys.subspan(begin, end - begin);
+  const auto first = static_cast<std::size_t>(field.offsets[begin]);
+  return field.keys.subspan(first, static_cast<std::size_t>(field.offsets[end]) - first);
 }
 
-void run(const GroupField& field, const Task& task, OutputRows out) {
+// Every field's rows are found first, then written example by example.
+void gather(Run run, std::size_t begin, std::size_t end, OutputRows out) {
+  RowPointer rows[kGridRows];
+  const std::size_t chunk = std::min(kGridRows / run.size(), Table::kChunkRows);
+  const auto search = [&](std::size_t f, std::size_t first, std::size_t last) {
+    if (f < run.size()) run[f].table->prefetch_search(keys_of(run[f], first, last));
+  };
+  for (std::size_t first = begin; first < end; first += chunk) {
+    const std::size_t last = std::min(end, first + chunk);
+    for (std::size_t f = 0; f < kRunsAhead; ++f) search(f, first, last);
+    for (std::size_t f = 0; f < run.size(); ++f) {
+      search(f + kRunsAhead, first, last);
+      run[f].table->resolve(keys_of(run[f], first, last), rows + f * (last - first));
+    }
+    run[0].table->gather({rows, last - first, run.size()}, out.from(first));
+  }
+}
+
+void run_task(const Task& task, OutputRows out) {
+  const GroupField& field = task.run[0];
   out.data += field.column;
-  if (field.offsets.empty()) {
-    field.table->lookup_range(keys_of(field, task), {out.data + task.begin * out.stride, out.stride});
+  if (task.run.size() > 1) {
+    gather(task.run, task.begin, task.end, out);
+  } else if (is_one_hot(field)) {
+    field.table->lookup_range(keys_of(field, task.begin, task.end), out.from(task.begin));
   } else {
     field.table->pool_range({field.keys.data(), field.weights, field.offsets, field.pooling}, task.begin, task.end,
                             out);
   }
 }
 
-void run_tasks(std::span<const GroupField> fields, std::span<const Task> tasks, OutputRows out) {
+void run_tasks(std::span<const Task> tasks, OutputRows out) {
   const auto prefetch = [&](std::size_t t) {
-    if (t < tasks.size()) fields[tasks[t].field].table->prefetch(keys_of(fields[tasks[t].field], tasks[t]));
+    if (t >= tasks.size() || tasks[t].run.size() > 1) return;
+    const GroupField& field = tasks[t].run[0];
+    field.table->prefetch(keys_of(field, tasks[t].begin, tasks[t].end));
   };
-  for (std::size_t t = 0; t < kFieldsAhead; ++t) prefetch(t);
+  for (std::size_t t = 0; t < kRunsAhead; ++t) prefetch(t);
   for (std::size_t t = 0; t < tasks.size(); ++t) {
-    prefetch(t + kFieldsAhead);
-    run(fields[tasks[t].field], tasks[t], out);
+    prefetch(t + kRunsAhead);
+    run_task(tasks[t], out);
   }
 }
 
@@ -69,13 +116,14 @@ void lookup_group(std::span<const GroupField> fields, std::size_t batch, OutputR
     bytes += field_bytes(field);
     field.table->count(field.keys.size());
   }
-  const std::vector<Task> tasks = split(fields.size(), batch, bytes, out.stride);
-  if (threads == 1 || bytes < 2 * kTaskBytes) return run_tasks(fields, tasks, out);
+  const std::vector<Run> runs = runs_of(fields);
+  const std::vector<Task> tasks = split(runs, batch, bytes, out.stride);
+  if (threads == 1 || bytes < 2 * kTaskBytes) return run_tasks(tasks, out);
   const std::size_t grain = std::max<std::size_t>(1, tasks.size() * kTaskBytes / bytes);
   parallel_for(
       tasks.size(), threads, grain,
       [&](std::size_t begin, std::size_t end, std::size_t) {
-        run_tasks(fields, std::span(tasks).subspan(begin, end - begin), out);
+        run_tasks(std::span(tasks).subspan(begin, end - begin), out);
       },
       monitor);
 }

@@ -27,6 +27,7 @@ inline RowVec row_load_partial(const float* p, std::size_t n) { return _mm256_ma
 inline void row_store(float* p, RowVec x) { _mm256_storeu_ps(p, x); }
 inline void row_store_partial(float* p, RowVec x, std::size_t n) { _mm256_maskstore_ps(p, first_lanes(n), x); }
 inline void row_prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
+inline void row_prefetch_near(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 struct ScaleBias {
   float scale, bias;
@@ -81,10 +82,8 @@ struct RowCodes {
       const __m256i shift = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
       return packed(_mm256_broadcastd_epi32(_mm_loadu_si16(p)), shift, 3);
     } else {
-      const __m128i wide = _mm_cvtepi8_epi16(_mm_loadu_si64(p));  // the sign reaches the top bit
-      const __m128i sign = _mm_and_si128(wide, _mm_set1_epi16(static_cast<short>(0x8000)));
-      const __m128i rest = _mm_and_si128(_mm_slli_epi16(wide, 7), _mm_set1_epi16(0x3F80));
-      return _mm256_cvtph_ps(_mm_or_si128(sign, rest));
+      const __m128i moved = _mm_slli_epi16(_mm_cvtepi8_epi16(_mm_loadu_si64(p)), 7);  // the sign is in the top two bits
+      return _mm256_cvtph_ps(_mm_and_si128(moved, _mm_set1_epi16(static_cast<short>(0xBF80))));
     }
   }
 

@@ -24,6 +24,7 @@ inline RowVec row_load_partial(const float* p, std::size_t n) { return _mm512_ma
 inline void row_store(float* p, RowVec x) { _mm512_storeu_ps(p, x); }
 inline void row_store_partial(float* p, RowVec x, std::size_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), x); }
 inline void row_prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
+inline void row_prefetch_near(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 struct ScaleBias {
   float scale, bias;
@@ -122,10 +123,8 @@ struct RowCodes<TableFormat::i2> {
 template <>
 struct RowCodes<TableFormat::fp8> {
   static RowVec widen(__m128i bytes) {
-    const __m256i wide = _mm256_cvtepi8_epi16(bytes);  // the sign reaches the top bit, the rest moves up by seven
-    const __m256i sign = _mm256_and_si256(wide, _mm256_set1_epi16(static_cast<short>(0x8000)));
-    const __m256i rest = _mm256_and_si256(_mm256_slli_epi16(wide, 7), _mm256_set1_epi16(0x3F80));
-    return _mm512_cvtph_ps(_mm256_or_si256(sign, rest));
+    const __m256i moved = _mm256_slli_epi16(_mm256_cvtepi8_epi16(bytes), 7);  // the sign is in the top two bits
+    return _mm512_cvtph_ps(_mm256_and_si256(moved, _mm256_set1_epi16(static_cast<short>(0xBF80))));
   }
   static RowVec load(const std::byte* p, std::size_t j) {
     return widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + j)));
