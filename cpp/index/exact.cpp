@@ -70,6 +70,7 @@ void search_exactly(const ExactProblem& p, Monitor* monitor) {
     std::vector<float> scores((end - begin) * kRowBlock);
     for (std::size_t first = 0; first < p.n_rows; first += kRowBlock) {
       const std::size_t count = std::min(kRowBlock, p.n_rows - first);
+      stop_if_asked();
       score(queries, end - begin, first, count, scores.data());
       for (std::size_t q = 0; q < end - begin; ++q)
         for (std::size_t r = 0; r < count; ++r) {
