@@ -40,7 +40,12 @@ def test_damaged_files_are_refused_or_answered_right(kind: str, tmp_path: Path) 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 @pytest.mark.parametrize(
     ("what", "step", "kinds"),
-    [("index", 6, ("kill", "disk full", "short write", "I/O error")), ("collection", 60, ("kill", "disk full"))],
+    [
+        ("index", 6, ("kill", "disk full", "short write", "I/O error")),
+        ("table", 12, ("kill", "disk full")),
+        ("encoder", 12, ("kill", "disk full")),
+        ("collection", 60, ("kill", "disk full")),
+    ],
 )
 def test_failing_writes_lose_nothing(what: str, step: int, kinds: tuple[str, ...], tmp_path: Path) -> None:
     library = build(tmp_path)
