@@ -90,10 +90,11 @@ bool is_linked_back(const Graph& graph, std::uint32_t node, std::uint32_t except
   return false;
 }
 
-// Links `to` from `from`, in the place of a link that its end can do without where there is no room.
+// Links `to` from `from`, unless it is, in the place of a link that its end can do without where there is no room.
 bool give_spare_link(Graph& graph, std::uint32_t from, std::uint32_t to) {
   std::uint32_t list[kMaxDegree];
   const std::size_t filled = graph.neighbours(0, from, list);
+  if (std::find(list, list + filled, to) != list + filled) return true;
   std::size_t place = filled;
   if (filled == graph.degree(0)) {
     while (place > 0 && !is_linked_back(graph, list[place - 1], from)) --place;

@@ -39,6 +39,7 @@ class Session {
 
   void finish() const {
     const CheckReport report = index_.check();
+    for (const std::string& problem : report.problems) std::fprintf(stderr, "%s\n", problem.c_str());
     CHECK(report.problems.empty());
     CHECK(report.live == truth_.size());
   }
