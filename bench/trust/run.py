@@ -6,6 +6,7 @@ Prints a Markdown table; ``--json FILE`` keeps the counts. What a column counts 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -34,7 +35,9 @@ class Trials:
     def start(self, *words):
         """A trial's process."""
         command = [sys.executable, str(HERE / "trials.py"), self.name, str(self.folder), *map(str, words)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+        )
 
     def once(self, *words):
         """The last line of a trial, or how its process ended instead of saying one."""
@@ -42,8 +45,7 @@ class Trials:
         try:
             out, _ = process.communicate(timeout=HANG_S)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+            end(process)
             return "hang"
         lines = out.split("\n")[:-1]
         return "crash" if process.returncode or not lines else lines[-1]
@@ -61,8 +63,7 @@ class Trials:
             if seed < count:
                 outcomes["hang" if line is None else "crash"] += 1
                 seed += 1
-            process.kill()
-            process.wait()
+            end(process)
         return outcomes
 
     def kill(self, count):
@@ -99,6 +100,13 @@ class Trials:
             "fork": Counter([self.once("fork")]),
             "busy": self.busy(),
         }
+
+
+def end(process):
+    """Kill a trial and whatever it has forked."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def line_of(process):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from damages import damaged
 
-DIM, N, K = 32, 3000, 10
+DIM, N, K = 64, 3000, 10
 
 
 def rows_of(n, seed=0):

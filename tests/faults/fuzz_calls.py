@@ -224,7 +224,7 @@ TABLE_CALLS: list[Callable[[Any, Values], Any]] = [
     written, grouped, table_kept,
     lambda table, v: table.lookup(v.ids(4), out=v.maybe(None)),
     lambda table, v: table.pool(v.ids(4), v.maybe([0, 1, 4]), weights=v.maybe(None), mode=v.maybe("mean")),
-    lambda table, v: table.score(v.array(1, table.dim)[0], v.ids(4)),
+    lambda table, v: table.score(v.maybe(np.ones(table.dim, np.float32)), v.ids(4)),
     lambda table, v: v.maybe(3) in table,
     lambda table, v: table.stats(),
 ]  # fmt: skip
@@ -235,7 +235,9 @@ ENCODER = sb.Encoder()
 
 def texts(v: Values) -> None:
     """Texts of any code points through the tokenizers and the embedded encoder."""
-    some = ["".join(chr(v.byte() << 8 * v.below(3)) for _ in range(v.below(40))) for _ in range(v.below(4))]
+    some = [
+        "".join(chr(min(v.byte() << 8 * v.below(3), 0x10FFFF)) for _ in range(v.below(40))) for _ in range(v.below(4))
+    ]
     given = v.maybe(some)
     assert all(len(ids) <= 7 for ids in TOKENIZER.ids(some, 7))
     vectors = ENCODER.encode(given)

@@ -1,7 +1,7 @@
 """The process whose changes to files fail: ``io_trials.py FOLDER WHAT N KIND``, with failing_io preloaded.
 
-WHAT is of WORK, KIND as in failing_io.c; N = 0 lets everything pass and counts. Prints what was acknowledged line by line,
-then ``failed ERROR`` or ``finished``, then ``changes COUNT``.
+WHAT is of WORK, KIND as in failing_io.c; N = 0 lets everything pass and counts. Prints what was acknowledged line by
+line, then ``failed ERROR`` or ``finished``, then ``changes COUNT``.
 """
 
 from __future__ import annotations

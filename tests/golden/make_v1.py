@@ -1,6 +1,6 @@
-"""Writes the files of format version 1 under tests/golden/v1 that are not there. A released file is never written again.
+"""Writes those files of format version 1 that tests/golden/v1 lacks. A released file is never written again.
 
-    python tests/golden/make_v1.py tests/golden/v1
+python tests/golden/make_v1.py tests/golden/v1
 """
 
 from __future__ import annotations

@@ -26,4 +26,4 @@ class Competitor:
         self.index.load_index(path, 1_000_000)
 
 
-DIM = 32
+DIM = 64
