@@ -68,7 +68,10 @@ class PythonMonitor : public Monitor {
 template <class F>
 auto monitored(const py::object& progress, F&& f) {
   PythonMonitor monitor(progress);
-  return without_gil([&] { return f(&monitor); });
+  return without_gil([&] {
+    const Watched watched(&monitor);
+    return f(&monitor);
+  });
 }
 
 }  // namespace semblance::bind

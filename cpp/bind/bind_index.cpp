@@ -100,12 +100,12 @@ py::array get(const BoundIndex& self, const py::array& ids) {
   py::array out = is_binary(params.metric) ? py::array(py::array_t<std::uint8_t>({n, params.dim / 8}))
                                            : py::array(Floats({n, params.dim}));
   auto* data = static_cast<std::byte*>(out.mutable_data());
-  without_gil([&] { self.index.get(wanted, n, data); });
+  monitored(py::none(), [&](Monitor*) { self.index.get(wanted, n, data); });
   return out;
 }
 
 py::dict check(const BoundIndex& self) {
-  const CheckReport report = without_gil([&] { return self.index.check(); });
+  const CheckReport report = monitored(py::none(), [&](Monitor*) { return self.index.check(); });
   py::dict out;
   out["rows"] = report.rows;
   out["live"] = report.live;
@@ -144,7 +144,7 @@ py::dict stats(const BoundIndex& self) {
 
 // Writers wait while it lives; made and dropped by one thread.
 struct Frozen {
-  std::unique_lock<std::mutex> lock;
+  std::unique_lock<std::timed_mutex> lock;
   std::shared_ptr<const RowSet> rows;
   DistanceProfile profile;
 
@@ -183,7 +183,7 @@ struct Frozen {
 
 Frozen freeze(const BoundIndex& self) {
   Frozen frozen;
-  frozen.lock = without_gil([&] { return self.index.freeze(); });
+  frozen.lock = monitored(py::none(), [&](Monitor*) { return self.index.freeze(); });
   const Moment now = self.index.moment();
   frozen.rows = now.rows;
   frozen.profile = now.profile;
@@ -241,7 +241,7 @@ void restore(BoundIndex& self, const py::dict& tensors) {
     if (tensors.contains("graph.profile"))
       parts.profile = tensor<double>(tensors, "graph.profile", {DistanceProfile::kNumbers});
   }
-  without_gil([&] { self.index.restore(parts); });
+  monitored(py::none(), [&](Monitor*) { self.index.restore(parts); });
   self.backing = tensors;
 }
 
@@ -317,7 +317,7 @@ void register_index(py::module_& m) {
            [](BoundIndex& self, const py::array& ids) {
              const std::int64_t* wanted = require_array<std::int64_t>(ids, "ids", 1);
              const auto n = static_cast<std::size_t>(ids.shape(0));
-             return without_gil([&] { return self.index.remove(wanted, n); });
+             return monitored(py::none(), [&](Monitor*) { return self.index.remove(wanted, n); });
            })
       .def("compact",
            [](BoundIndex& self, std::size_t threads, const py::object& progress) {

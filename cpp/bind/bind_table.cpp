@@ -91,6 +91,7 @@ py::array_t<std::int64_t> string_keys(const py::sequence& strings, std::uint64_t
   py::array_t<std::int64_t> out(static_cast<py::ssize_t>(strings.size()));
   std::int64_t* keys = out.mutable_data();
   for (std::size_t i = 0; i < strings.size(); ++i) {
+    if (i % 4096 == 0 && PyErr_CheckSignals() != 0) throw py::error_already_set();
     const py::object item = strings[i];
     py::ssize_t size = 0;
     const char* text = PyUnicode_Check(item.ptr()) ? PyUnicode_AsUTF8AndSize(item.ptr(), &size) : nullptr;

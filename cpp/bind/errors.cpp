@@ -44,7 +44,7 @@ namespace {
 
 bool ask_python(const py::object& progress, std::size_t done, std::size_t total) {
   if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-  if (!progress.is_none()) progress(done, total);
+  if (total > 0 && !progress.is_none()) progress(done, total);
   return true;
 }
 

@@ -25,6 +25,8 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kPollInterval = std::chrono::milliseconds(20);
 
 thread_local bool in_parallel_body = false;
+thread_local Monitor* watching = nullptr;  // whom `stop_if_asked` polls on this thread
+thread_local Clock::time_point last_poll;
 
 // One parallel_for: chunks are handed out by an atomic counter, whoever asks first.
 class Job {
@@ -48,6 +50,8 @@ class Job {
     done_.fetch_add(1, std::memory_order_relaxed);
     return true;
   }
+
+  bool stopped() const { return stop_.load(std::memory_order_relaxed); }
 
   void fail(std::exception_ptr error) {
     const std::lock_guard lock(mutex_);
@@ -84,6 +88,8 @@ class Job {
   std::size_t left_ = 0;
   std::exception_ptr error_;
 };
+
+thread_local const Job* running = nullptr;  // whose chunk this thread is in
 
 class Pool {
  public:
@@ -126,8 +132,10 @@ class Pool {
         queue_.pop_front();
       }
       const std::size_t worker = job->join_as_worker();
+      running = job;
       while (job->run_one(worker)) {
       }
+      running = nullptr;
       job->leave();
     }
   }
@@ -152,32 +160,78 @@ Pool& pool() {
   return *none;
 }
 
-class Poller {
+// Polls for a job and never throws, since other threads may still work on it: passes on how far it is, or nothing to
+// the monitor of a caller further out, and ends the job where the monitor says so.
+class JobMonitor final : public Monitor {
  public:
-  Poller(Job& job, Monitor* monitor) : job_(job), monitor_(monitor) {}
-  void operator()() {
-    if (monitor_ == nullptr || Clock::now() - last_ < kPollInterval) return;
+  JobMonitor(Job& job, Monitor* own) : job_(job), own_(own), outer_(watching) {}
+  bool poll(std::size_t, std::size_t) override {
+    if (job_.stopped()) return true;
     try {
-      if (!monitor_->poll(job_.items_done(), job_.items())) throw Interrupted();
+      if (!(own_ != nullptr ? own_->poll(job_.items_done(), job_.items()) : outer_->poll(0, 0))) throw Interrupted();
     } catch (...) {
       job_.fail(std::current_exception());
-      monitor_ = nullptr;
     }
-    last_ = Clock::now();
+    return true;
   }
+  bool needed() const { return own_ != nullptr || outer_ != nullptr; }
 
  private:
   Job& job_;
-  Monitor* monitor_;
-  Clock::time_point last_ = Clock::now();
+  Monitor *own_, *outer_;
 };
 
-struct BodyScope {
-  bool before = std::exchange(in_parallel_body, true);
-  ~BodyScope() { in_parallel_body = before; }
+// The caller's own chunks.
+class BodyScope {
+ public:
+  BodyScope(const Job& job, Monitor* monitor) : watched_(monitor) { running = &job; }
+  BodyScope(const BodyScope&) = delete;
+  BodyScope& operator=(const BodyScope&) = delete;
+  ~BodyScope() {
+    in_parallel_body = before_;
+    running = job_before_;
+  }
+
+ private:
+  bool before_ = std::exchange(in_parallel_body, true);
+  const Job* job_before_ = running;
+  Watched watched_;
 };
+
+// While it polls, nobody is watching: what a callback calls is no part of the work.
+void poll_in_time() {
+  if (watching == nullptr || Clock::now() - last_poll < kPollInterval) return;
+  struct Pause {
+    Monitor* monitor = std::exchange(watching, nullptr);
+    ~Pause() {
+      watching = monitor;
+      last_poll = Clock::now();
+    }
+  } const pause;
+  if (!pause.monitor->poll(0, 0)) throw Interrupted();
+}
 
 }  // namespace
+
+Watched::Watched(Monitor* monitor) : before_(watching) {
+  if (monitor == nullptr) return;
+  if (watching == nullptr) last_poll = Clock::now();
+  watching = monitor;
+}
+
+Watched::~Watched() { watching = before_; }
+
+void stop_if_asked() {
+  poll_in_time();
+  if (running != nullptr && running->stopped()) throw Interrupted();
+}
+
+std::unique_lock<std::timed_mutex> lock_unless_asked(std::timed_mutex& mutex) {
+  std::unique_lock lock(mutex, std::try_to_lock);
+  // By the system's clock: ThreadSanitizer does not know the lock that waits by the steady one.
+  while (!lock.owns_lock() && !lock.try_lock_until(std::chrono::system_clock::now() + kPollInterval)) stop_if_asked();
+  return lock;
+}
 
 std::size_t available_cores() {
 #if defined(__linux__)
@@ -192,16 +246,16 @@ std::size_t resolve_threads(std::size_t threads) { return threads == 0 ? availab
 void parallel_for(std::size_t n, std::size_t threads, std::size_t grain, const ChunkBody& body, Monitor* monitor) {
   if (n == 0) return;
   Job job(n, std::max<std::size_t>(grain, 1), body);
-  Poller poll(job, monitor);
+  JobMonitor of_job(job, monitor);
   const std::size_t wanted = in_parallel_body ? 1 : std::min(resolve_threads(threads), job.chunks());
   std::size_t helpers = wanted > 1 ? pool().submit(job, wanted - 1) : 0;
   {
-    const BodyScope scope;
-    while (job.run_one(0)) poll();
-  }
-  if (helpers > 0) {
-    helpers -= pool().withdraw(job);
-    while (!job.wait_left(helpers)) poll();
+    const BodyScope scope(job, of_job.needed() ? &of_job : nullptr);
+    while (job.run_one(0)) poll_in_time();
+    if (helpers > 0) {
+      helpers -= pool().withdraw(job);
+      while (!job.wait_left(helpers)) poll_in_time();
+    }
   }
   job.rethrow();
 }

@@ -6,10 +6,12 @@
 
 #include <cstddef>
 #include <functional>
+#include <mutex>
 
 namespace semblance {
 
-// Watches long work from the thread that called it. `poll` returns false to stop; it may throw.
+// Watches long work from the thread that called it. `poll` returns false to stop; it may throw. A total of 0 tells
+// nothing about how far the work is.
 class Monitor {
  public:
   virtual ~Monitor() = default;
@@ -26,6 +28,30 @@ class StillMonitor : public Monitor {
   Monitor* monitor_;
   std::size_t done_, total_;
 };
+
+// While it lives, `stop_if_asked` on this thread polls the monitor; null changes nothing.
+class Watched {
+ public:
+  explicit Watched(Monitor* monitor);
+  Watched(const Watched&) = delete;
+  Watched& operator=(const Watched&) = delete;
+  ~Watched();
+
+ private:
+  Monitor* before_;
+};
+
+// For the inside of anything that can take longer than a twentieth of a second, every few microseconds or more: polls
+// this thread's monitor, if it has one, at most every 20 ms, and throws Interrupted (or what `poll` throws) where the
+// work is to end; in a parallel_for's body also where another thread's chunk has ended it. Costs a look at the clock.
+void stop_if_asked();
+// The same at every 256th turn of a loop whose turns are short.
+inline void stop_if_asked(std::size_t turn) {
+  if (turn % 256 == 0) stop_if_asked();
+}
+
+// As std::unique_lock(mutex), with `stop_if_asked` while another thread holds it.
+std::unique_lock<std::timed_mutex> lock_unless_asked(std::timed_mutex& mutex);
 
 // Cores this process may use (affinity), at least 1.
 std::size_t available_cores();

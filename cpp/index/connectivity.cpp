@@ -48,7 +48,7 @@ class ReachTree {
     while (!queue.empty()) {
       const std::uint32_t node = queue.back();
       queue.pop_back();
-      ++reached_;
+      stop_if_asked(++reached_);
       const std::size_t count = graph_.neighbours(0, node, list_.data());
       for (std::size_t i = 0; i < count; ++i) {
         if (parent_[list_[i]] != kNoSlot) continue;
@@ -90,10 +90,11 @@ bool is_linked_back(const Graph& graph, std::uint32_t node, std::uint32_t except
   return false;
 }
 
-// Links `to` from `from`, in the place of a link that its end can do without where there is no room.
+// Links `to` from `from`, unless it is, in the place of a link that its end can do without where there is no room.
 bool give_spare_link(Graph& graph, std::uint32_t from, std::uint32_t to) {
   std::uint32_t list[kMaxDegree];
   const std::size_t filled = graph.neighbours(0, from, list);
+  if (std::find(list, list + filled, to) != list + filled) return true;
   std::size_t place = filled;
   if (filled == graph.degree(0)) {
     while (place > 0 && !is_linked_back(graph, list[place - 1], from)) --place;
@@ -112,13 +113,18 @@ std::size_t count_reachable(const Graph& graph) { return ReachTree(const_cast<Gr
 void attach_unreachable(Graph& graph) {
   ReachTree tree(graph);
   if (tree.reached() == graph.size()) return;
-  for (std::uint32_t node = 0; node < graph.size(); ++node)
-    if (!tree.holds(node)) tree.attach(node);
+  for (std::uint32_t node = 0; node < graph.size(); ++node) {
+    if (tree.holds(node)) continue;
+    stop_if_asked();
+    tree.attach(node);
+  }
 }
 
-void link_back(Graph& graph, const std::vector<std::uint32_t>& nodes) {
+void link_back(Graph& graph, const std::vector<std::uint32_t>& nodes, std::size_t first) {
   std::vector<std::uint32_t> queue, list(graph.degree(0));
+  std::size_t looked = 0;
   for (const std::uint32_t node : nodes) {
+    if (node >= first) stop_if_asked(++looked);
     if (is_linked_back(graph, node, kNoSlot)) continue;
     // Outwards from the node, the first that has room or a link to spare.
     queue.assign(1, node);

@@ -13,6 +13,7 @@ namespace semblance {
 namespace {
 
 constexpr std::size_t kQueryBlock = 32, kRowBlock = 512;
+constexpr float kLargestInverse = 1e18F;  // of a row's length: products with shorter rows are no normal numbers
 
 // Scores a block of queries against a block of rows.
 class BlockScorer {
@@ -21,9 +22,8 @@ class BlockScorer {
     if (binary_) codec_ = make_codec("b1", p.dim, p.metric);
     row_bytes_ = binary_ ? p.dim / 8 : p.dim * sizeof(float);
   }
-  void operator()(const std::byte* queries, std::size_t n_queries, std::size_t first, std::size_t n_rows,
+  void operator()(const std::byte* queries, std::size_t n_queries, const std::byte* rows, std::size_t n_rows,
                   float* out) const {
-    const std::byte* rows = p_.rows + first * row_bytes_;
     if (binary_) {
       for (std::size_t q = 0; q < n_queries; ++q)
         codec_->scorer()({queries + q * row_bytes_}, {rows, row_bytes_, p_.dim}, nullptr, n_rows, out + q * n_rows);
@@ -44,7 +44,7 @@ class BlockScorer {
 float length(const float* row, std::size_t dim) {
   double sum = 0;
   for (std::size_t i = 0; i < dim; ++i) sum += double{row[i]} * double{row[i]};
-  return static_cast<float>(1.0 / std::sqrt(sum));
+  return static_cast<float>(std::min(1e38, 1.0 / std::sqrt(sum)));
 }
 
 }  // namespace
@@ -67,14 +67,24 @@ void search_exactly(const ExactProblem& p, Monitor* monitor) {
     if (cosine) queries = reinterpret_cast<const std::byte*>(unit.data());
     std::vector<TopK> best(end - begin);
     for (TopK& top : best) top.reset(p.k);
-    std::vector<float> scores((end - begin) * kRowBlock);
+    std::vector<float> scores((end - begin) * kRowBlock), unit_rows;
     for (std::size_t first = 0; first < p.n_rows; first += kRowBlock) {
       const std::size_t count = std::min(kRowBlock, p.n_rows - first);
-      score(queries, end - begin, first, count, scores.data());
+      stop_if_asked();
+      const std::byte* rows = p.rows + first * score.row_bytes();
+      const float* factors = cosine ? &inverse[first] : nullptr;
+      if (cosine && std::any_of(factors, factors + count, [](float f) { return f > kLargestInverse; })) {
+        unit_rows.resize(count * p.dim);
+        for (std::size_t r = 0; r < count; ++r)
+          normalise(reinterpret_cast<const float*>(rows) + r * p.dim, p.dim, &unit_rows[r * p.dim]);
+        rows = reinterpret_cast<const std::byte*>(unit_rows.data());
+        factors = nullptr;
+      }
+      score(queries, end - begin, rows, count, scores.data());
       for (std::size_t q = 0; q < end - begin; ++q)
         for (std::size_t r = 0; r < count; ++r) {
           const float s = scores[q * count + r];
-          best[q].offer({cosine ? s * inverse[first + r] : s, static_cast<std::uint32_t>(first + r)});
+          best[q].offer({factors != nullptr ? s * factors[r] : s, static_cast<std::uint32_t>(first + r)});
         }
     }
     for (std::size_t q = begin; q < end; ++q) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/error.hpp"
+#include "core/parallel.hpp"
 #include "core/rng.hpp"
 
 namespace semblance {
@@ -91,8 +92,10 @@ void Graph::check_links(const Parts& parts) const {
   }
   if (blocks != parts.blocks) damaged("upper", std::to_string(blocks) + " lists", parts.blocks);
   const auto check = [&](const char* part, const std::uint32_t* links, std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i)
+    for (std::size_t i = 0; i < count; ++i) {
+      stop_if_asked(i);
       if (links[i] >= parts.nodes && links[i] != kNoSlot) damaged(part, "links to rows that exist", links[i]);
+    }
   };
   check("links", parts.links, parts.nodes * degree_);
   check("upper", parts.upper, parts.blocks * upper_degree_);
@@ -105,6 +108,7 @@ void Graph::borrow(const Parts& parts) {
   std::vector<std::uint32_t> start(parts.nodes);
   std::size_t block = 0;
   for (std::size_t node = 0; node < parts.nodes; ++node) {
+    stop_if_asked(node);
     start[node] = static_cast<std::uint32_t>(block);
     for (std::size_t level = 1; level <= parts.levels[node]; ++level, ++block) {
       for (std::size_t i = 0; i < upper_degree_; ++i) {
@@ -117,7 +121,7 @@ void Graph::borrow(const Parts& parts) {
   levels_.borrow(reinterpret_cast<const std::byte*>(parts.levels), parts.nodes);
   upper_.borrow(reinterpret_cast<const std::byte*>(parts.upper), parts.blocks * upper_degree_);
   upper_start_.grow(parts.nodes);
-  std::memcpy(upper_start_.data(), start.data(), parts.nodes * kWord);
+  std::copy(start.begin(), start.end(), upper_start_.as<std::uint32_t>());
   size_ = parts.nodes;
   blocks_ = parts.blocks;
   entry_ = parts.nodes > 0 ? parts.entry : kNoSlot;

@@ -22,6 +22,7 @@ struct WalkScratch {
   std::vector<Neighbour> frontier;
   std::vector<std::uint32_t> fresh;
   std::vector<float> distances;
+  std::size_t walked = 0;  // nodes, by all walks
   std::size_t scored = 0;  // distances computed by the last walk
 
   void begin(std::size_t nodes, std::size_t degree) {
@@ -66,8 +67,9 @@ std::size_t count_reachable(const Graph& graph);
 // Gives every node that cannot be reached so a link from near its own neighbours, without cutting off another.
 void attach_unreachable(Graph& graph);
 
-// Sees to it that each of the nodes is linked from one of its own neighbours.
-void link_back(Graph& graph, const std::vector<std::uint32_t>& nodes);
+// Sees to it that each of the nodes, in order, is linked from one of its own neighbours. Can be stopped from the node
+// `first` on.
+void link_back(Graph& graph, const std::vector<std::uint32_t>& nodes, std::size_t first);
 
 // Rows as queries: how the builder asks for distances between stored rows.
 class RowScorers {

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "core/error.hpp"
+#include "core/sort.hpp"
 #include "index/hnsw.hpp"
 
 namespace semblance {
@@ -39,6 +40,7 @@ class Builder {
 
   void link(std::size_t first, std::size_t last) {
     if (first == last) return;
+    first_ = first;
     total_ = last - first;
     std::size_t at = first;
     if (graph_.entry() == kNoSlot) graph_.set_entry(static_cast<std::uint32_t>(at++));
@@ -90,8 +92,15 @@ class Builder {
       for (std::size_t i = from; i < to; ++i) place(static_cast<std::uint32_t>(begin + i), worker);
     });
     done_ += end - begin;
-    merge(gather_edges());
-    link_back(graph_, nodes_at_risk(begin, end));
+    try {
+      merge(gather_edges());
+    } catch (...) {  // the rows of this batch are given up, those before must stay within reach
+      std::vector<std::uint32_t> nodes = nodes_at_risk(begin, begin);
+      std::erase_if(nodes, [&](std::uint32_t node) { return node >= first_; });
+      link_back(graph_, nodes, first_);
+      throw;
+    }
+    link_back(graph_, nodes_at_risk(begin, end), first_);
     for (std::size_t node = begin; node < end; ++node) {
       const auto id = static_cast<std::uint32_t>(node);
       if (graph_.level(id) > graph_.level(graph_.entry())) graph_.set_entry(id);
@@ -188,7 +197,7 @@ class Builder {
       edges.insert(edges.end(), own.edges.begin(), own.edges.end());
       own.edges.clear();
     }
-    std::sort(edges.begin(), edges.end());
+    sort_in_parts(edges);
     return edges;
   }
 
@@ -246,7 +255,7 @@ class Builder {
   const BuildOptions options_;
   Monitor* monitor_;
   std::vector<Worker> workers_;
-  std::size_t done_ = 0, total_ = 0;
+  std::size_t first_ = 0, done_ = 0, total_ = 0;
 };
 
 }  // namespace

@@ -9,6 +9,7 @@ namespace {
 // Copies the unseen neighbours of a node to scratch.fresh, scores them, and returns how many there are.
 std::size_t score_fresh(const Graph& graph, const Scorer& scorer, std::size_t level, std::uint32_t node,
                         WalkScratch& scratch) {
+  stop_if_asked(++scratch.walked);
   std::uint32_t* fresh = scratch.fresh.data();
   const std::size_t count = graph.neighbours(level, node, fresh);
   std::size_t kept = 0;

@@ -9,6 +9,7 @@
 #include "core/active_kernels.hpp"
 #include "core/error.hpp"
 #include "core/limits.hpp"
+#include "core/parallel.hpp"
 
 namespace semblance {
 namespace {
@@ -63,6 +64,7 @@ void LinkCodes::grow(std::size_t nodes) {
 
 void LinkCodes::borrow(const std::byte* blocks, std::size_t nodes) {
   for (std::size_t node = 0; node < nodes; ++node) {
+    stop_if_asked(node);
     const auto* ids = reinterpret_cast<const std::uint32_t*>(blocks + node * row_bytes());
     for (std::size_t i = 0; i < capacity_; ++i)
       if (ids[i] >= nodes && ids[i] != kNoSlot)

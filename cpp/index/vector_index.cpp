@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/error.hpp"
+#include "core/sort.hpp"
 #include "index/input.hpp"
 #include "index/search_scratch.hpp"
 
@@ -41,12 +42,13 @@ VectorIndex::~VectorIndex() = default;
 
 void VectorIndex::check_ids(const RowSet& rows, const std::int64_t* ids, std::size_t n, bool replace) const {
   std::vector<std::int64_t> sorted(ids, ids + n);
-  std::sort(sorted.begin(), sorted.end());
+  sort_in_parts(sorted);
   if (n > 0 && sorted[0] < 0) throw ArgumentError(expected("ids", "ids of at least 0", std::to_string(sorted[0])));
   const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
   if (twice != sorted.end()) throw ArgumentError(expected("ids", "each id once", std::to_string(*twice) + " twice"));
   if (replace) return;
   for (std::size_t i = 0; i < n; ++i) {
+    stop_if_asked(i);
     if (rows.find(ids[i]) != kNoSlot)
       throw ArgumentError(expected("ids", "ids that are not in the index (upsert replaces)", std::to_string(ids[i])));
   }
@@ -126,7 +128,7 @@ void VectorIndex::link(RowSet& rows, std::size_t first, std::size_t last, std::s
 }
 
 void VectorIndex::add(const RowBatch& batch, bool replace, std::size_t threads, Monitor* monitor, std::int64_t* given) {
-  const std::lock_guard writing(write_mutex_);
+  const auto writing = freeze();
   Moment now = moment_.pin();
   RowSet& rows = *now.rows;
   const std::size_t first = rows.count.load(), n = batch.n;
@@ -153,12 +155,12 @@ void VectorIndex::add(const RowBatch& batch, bool replace, std::size_t threads, 
     link(rows, first, first + n, threads, monitor);
     now.profile = profile(rows, now.profile, threads);
     if (monitor != nullptr && !monitor->poll(n, n)) throw Interrupted();
+    publish(std::move(now), first, n);
   } catch (...) {
     // Some of the rows may be linked already: they stay as dead ones until compaction.
     for (std::size_t slot = first; slot < first + n; ++slot) rows.bury(slot, 1);
     throw;
   }
-  publish(std::move(now), first, n);
 }
 
 // The next change's number. Once in 2^32 changes the numbers start again, all old deaths becoming the first.
@@ -169,24 +171,23 @@ std::uint32_t VectorIndex::next_version(const Moment& now) {
   return 2;
 }
 
-// Births and deaths are written down first and take effect together, when the moment is replaced.
+// Births and deaths are written down first and take effect together, when the moment is replaced: under the lock of the
+// map, so that whoever looks ids up for a moment finds the slots that they had in it.
 void VectorIndex::publish(Moment now, std::size_t first, std::size_t n) {
   RowSet& rows = *now.rows;
   now.version = next_version(now);
-  {
-    const std::unique_lock lock(map_mutex_);
-    const std::int64_t* ids = rows.ids.as<std::int64_t>();
-    rows.map.reserve(n, ids);
-    for (std::size_t slot = first; slot < first + n; ++slot) {
-      const std::uint32_t old = rows.find(ids[slot]);
-      if (old != kNoSlot) {
-        rows.map.replace(ids[slot], static_cast<std::uint32_t>(slot), ids);
-        rows.bury(old, now.version);
-      } else {
-        rows.map.put(ids[slot], static_cast<std::uint32_t>(slot));
-      }
-      next_id_ = std::max(next_id_, ids[slot] == std::numeric_limits<std::int64_t>::max() ? ids[slot] : ids[slot] + 1);
+  const std::unique_lock lock(map_mutex_);
+  const std::int64_t* ids = rows.ids.as<std::int64_t>();
+  rows.map.reserve(n, ids);
+  for (std::size_t slot = first; slot < first + n; ++slot) {
+    const std::uint32_t old = rows.find(ids[slot]);
+    if (old != kNoSlot) {
+      rows.map.replace(ids[slot], static_cast<std::uint32_t>(slot), ids);
+      rows.bury(old, now.version);
+    } else {
+      rows.map.put(ids[slot], static_cast<std::uint32_t>(slot));
     }
+    next_id_ = std::max(next_id_, ids[slot] == std::numeric_limits<std::int64_t>::max() ? ids[slot] : ids[slot] + 1);
   }
   now.live = rows.map.size();
   now.published = first + n;
@@ -194,28 +195,29 @@ void VectorIndex::publish(Moment now, std::size_t first, std::size_t n) {
 }
 
 std::size_t VectorIndex::remove(const std::int64_t* ids, std::size_t n) {
-  const std::lock_guard writing(write_mutex_);
+  const auto writing = freeze();
   Moment now = moment_.pin();
   RowSet& rows = *now.rows;
   now.version = next_version(now);
-  std::size_t removed = 0;
-  {
-    const std::unique_lock lock(map_mutex_);
-    for (std::size_t i = 0; i < n; ++i) {
-      const std::uint32_t slot = rows.find(ids[i]);
-      if (slot == kNoSlot) continue;
-      rows.bury(slot, now.version);
-      rows.map.erase(ids[i], rows.ids.as<std::int64_t>());
-      ++removed;
-    }
+  std::vector<std::uint32_t> slots;
+  for (std::size_t i = 0; i < n; ++i) {
+    stop_if_asked(i);  // not below: all or nothing
+    if (const std::uint32_t slot = rows.find(ids[i]); slot != kNoSlot) slots.push_back(slot);
+  }
+  std::sort(slots.begin(), slots.end());
+  slots.erase(std::unique(slots.begin(), slots.end()), slots.end());
+  const std::unique_lock lock(map_mutex_);
+  for (const std::uint32_t slot : slots) {
+    rows.bury(slot, now.version);
+    rows.map.erase(rows.id(slot), rows.ids.as<std::int64_t>());
   }
   now.live = rows.map.size();
   moment_.swap(std::move(now));
-  return removed;
+  return slots.size();
 }
 
 void VectorIndex::compact(std::size_t threads, Monitor* monitor) {
-  const std::lock_guard writing(write_mutex_);
+  const auto writing = freeze();
   const Moment now = moment_.pin();
   const RowSet& old = *now.rows;
   const std::size_t n = now.live;
@@ -225,6 +227,7 @@ void VectorIndex::compact(std::size_t threads, Monitor* monitor) {
   fresh->map.reserve(n, nullptr);
   std::size_t slot = 0;
   for (std::uint32_t from = 0; from < now.published; ++from) {
+    stop_if_asked(from);
     if (!old.alive(from)) continue;
     std::memcpy(fresh->codes.arena.row(slot), old.codes.arena.row(from), old.codes.arena.row_bytes());
     if (old.fine) std::memcpy(fresh->fine->arena.row(slot), old.fine->arena.row(from), old.fine->arena.row_bytes());
@@ -253,7 +256,10 @@ void VectorIndex::get(const std::int64_t* ids, std::size_t n, std::byte* out) co
   }
   const CodeRows& finest = rows->finest();
   const std::size_t row_bytes = finest.codec->input_bytes();
-  for (std::size_t i = 0; i < n; ++i) finest.codec->decode(finest.arena.row(slots[i]), 1, out + i * row_bytes);
+  for (std::size_t i = 0; i < n; ++i) {
+    stop_if_asked(i);
+    finest.codec->decode(finest.arena.row(slots[i]), 1, out + i * row_bytes);
+  }
 }
 
 bool VectorIndex::contains(std::int64_t id) const {

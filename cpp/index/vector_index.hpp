@@ -80,7 +80,7 @@ class VectorIndex {
   CheckReport check() const;
 
   // Keeps writers out while the parts are written to a file; readers go on.
-  std::unique_lock<std::mutex> freeze() const { return std::unique_lock(write_mutex_); }
+  std::unique_lock<std::timed_mutex> freeze() const { return lock_unless_asked(write_mutex_); }
   Moment moment() const { return moment_.pin(); }
   // Takes the parts of a file: memory that must outlive the index. FormatError where they contradict each other.
   struct Parts {
@@ -144,8 +144,8 @@ class VectorIndex {
 
   const IndexParams params_;
   Pinned<Moment> moment_;
-  mutable std::mutex write_mutex_;       // writers
-  mutable std::shared_mutex map_mutex_;  // the id map: writers exclusively for moments, look-ups shared
+  mutable std::timed_mutex write_mutex_;  // writers
+  mutable std::shared_mutex map_mutex_;   // the id map: writers exclusively for moments, look-ups shared
   std::int64_t next_id_ = 0;
   mutable std::mutex scratch_mutex_;
   mutable std::vector<std::unique_ptr<IndexSearchScratch>> scratch_;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/sort.hpp"
 #include "index/passing.hpp"
 #include "index/search_scratch.hpp"
 #include "index/vector_index.hpp"
@@ -64,7 +65,7 @@ RangeResult VectorIndex::within(Queries queries, float radius, const SearchOptio
         rerank(rows, *scratch);
       }
       std::erase_if(scratch->found, [&](const Neighbour& c) { return !(c.distance <= limit); });
-      std::sort(scratch->found.begin(), scratch->found.end());
+      sort_in_parts(scratch->found);
       drop_removed(snapshot, scratch->found);
       found[q] = scratch->found;
     }
@@ -74,6 +75,7 @@ RangeResult VectorIndex::within(Queries queries, float radius, const SearchOptio
   RangeResult result;
   result.offsets.push_back(0);
   for (const std::vector<Neighbour>& list : found) {
+    stop_if_asked();
     for (const Neighbour& c : list) {
       result.ids.push_back(rows.id(c.id));
       result.distances.push_back(to_distance(c.distance));

@@ -7,7 +7,6 @@
 #include "index/vector_index.hpp"
 
 namespace semblance {
-
 void VectorIndex::restore(const Parts& parts) {
   auto rows = std::make_shared<RowSet>(params_);
   const std::size_t n = parts.n;
@@ -20,6 +19,7 @@ void VectorIndex::restore(const Parts& parts) {
   std::int64_t next = 0;
   rows->map.reserve(n, parts.ids);
   for (std::size_t slot = 0; slot < n; ++slot) {
+    stop_if_asked(slot);
     if (!((parts.live[slot / kWordBits] >> (slot % kWordBits)) & 1U)) {
       rows->bury(slot, 1);
       continue;
@@ -33,14 +33,14 @@ void VectorIndex::restore(const Parts& parts) {
   const std::size_t live = rows->map.size();
   rows->count.store(n);
   const DistanceProfile profile = parts.profile != nullptr ? DistanceProfile::from(parts.profile) : DistanceProfile();
-  const std::lock_guard writing(write_mutex_);
+  const auto writing = freeze();
   const std::unique_lock lock(map_mutex_);
   next_id_ = live > 0 && next < std::numeric_limits<std::int64_t>::max() ? next + 1 : next;
   moment_.swap({std::move(rows), n, live, next_version(moment_.pin()), profile});
 }
 
 CheckReport VectorIndex::check() const {
-  const std::unique_lock frozen = freeze();
+  const auto frozen = freeze();
   const Moment now = moment_.pin();
   const std::shared_ptr<const RowSet> rows = now.rows;
   CheckReport report;
@@ -48,6 +48,7 @@ CheckReport VectorIndex::check() const {
   report.live = now.live;
   std::size_t live = 0;
   for (std::uint32_t slot = 0; slot < report.rows; ++slot) {
+    stop_if_asked(slot);
     if (!rows->alive(slot)) continue;
     ++live;
     if (rows->find(rows->id(slot)) != slot)
@@ -61,6 +62,7 @@ CheckReport VectorIndex::check() const {
   if (!rows->graph) return report;
   std::vector<std::uint32_t> list(rows->graph->degree(0));
   for (std::uint32_t node = 0; node < report.rows; ++node) {
+    stop_if_asked(node);
     const std::size_t count = rows->graph->neighbours(0, node, list.data());
     std::sort(list.begin(), list.begin() + static_cast<std::ptrdiff_t>(count));
     const auto end = list.begin() + static_cast<std::ptrdiff_t>(count);

@@ -56,8 +56,9 @@ VectorIndex::Snapshot VectorIndex::snapshot(AllowedIds* allowed) const {
   if (out.allowed && allowed->rows.lock() == out.moment.rows && allowed->version == out.moment.version) return out;
   auto slots = std::make_shared<SlotSet>();
   slots->bits = Bitset(out.moment.published);
-  for (const std::int64_t id : allowed->ids) {
-    const std::uint32_t slot = out.rows().find(id);
+  for (std::size_t i = 0; i < allowed->ids.size(); ++i) {
+    stop_if_asked(i);
+    const std::uint32_t slot = out.rows().find(allowed->ids[i]);
     if (slot >= out.moment.published || slots->bits.test(slot)) continue;
     slots->bits.set(slot);
     ++slots->count;
@@ -184,7 +185,7 @@ void VectorIndex::search_by_links(Queries queries, const Snapshot& snapshot, con
   const std::size_t row_bytes = snapshot.rows().codes.codec->input_bytes(), k = options.k;
   const std::size_t wanted = std::min(k, snapshot.possible());
   std::array<Turn, kWalksAtOnce> turns;
-  std::size_t begun = 0, walking = 0;
+  std::size_t begun = 0, walking = 0, steps = 0;
   const auto begin = [&](Turn& turn) {
     turn.walking = begun < queries.n;
     if (!turn.walking) return;
@@ -210,6 +211,7 @@ void VectorIndex::search_by_links(Queries queries, const Snapshot& snapshot, con
       if (!turn.walking) continue;
       LinkWalk& walk = turn.scratch->link_walk;
       const Turn& other = turns[(i + 1) % turns.size()];
+      stop_if_asked(++steps);
       walk.step(other.walking ? other.scratch->link_walk.next() : walk.after_next());
       if (!walk.done()) continue;
       end(turn);
@@ -275,7 +277,7 @@ bool VectorIndex::write_out(const Snapshot& snapshot, const std::vector<Neighbou
 void VectorIndex::search_again(const std::byte* query, const SearchOptions& options, Results out) const {
   std::unique_ptr<IndexSearchScratch> scratch = take_scratch();
   for (int tries = 0; tries < kTries; ++tries) {
-    std::unique_lock<std::mutex> still;
+    std::unique_lock<std::timed_mutex> still;
     if (tries + 1 == kTries) still = freeze();
     const Snapshot snapshot = this->snapshot(options.allowed);
     search_one(query, snapshot, options, *scratch);

@@ -52,6 +52,7 @@ void Table::pool_long_bag(const BagValues& values, std::size_t bag, Resolver& re
   const kernels::PoolRows pool_rows = kernel_of(kernels_, values.pooling, format_);
   const std::size_t begin = offset(values, bag), end = offset(values, bag + 1);
   for (std::size_t first = begin; first < end; first += chunks_.rows) {
+    stop_if_asked();
     const std::size_t count = std::min(chunks_.rows, end - first);
     const RowPointer* rows = resolve(values.keys + first, count);
     const std::int64_t piece[2] = {0, static_cast<std::int64_t>(count)};

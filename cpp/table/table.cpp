@@ -33,6 +33,7 @@ void Table::check_keys(std::span<const std::int64_t> keys) const {
   if (policy_.missing != Missing::error || has_all(keys)) return;
   bool found[kChunkRows];
   for (std::size_t first = 0; first < keys.size(); first += kChunkRows) {
+    stop_if_asked();
     const std::size_t count = std::min(kChunkRows, keys.size() - first);
     const std::int64_t* chunk = keys.data() + first;
     find(chunk, count, found);

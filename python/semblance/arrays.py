@@ -81,6 +81,13 @@ def count(value: Any, name: str, least: int, most: int) -> int:
     return int(value)
 
 
+def flag(value: Any, name: str) -> bool:
+    """Return a truth value of a scalar."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        raise ArgumentError(f"{name}: expected True or False, got {describe(value)}")
+    return bool(value)
+
+
 def number(value: Any, name: str, least: float, most: float) -> float:
     """Return a finite number within [least, most]."""
     try:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._core import index as _native
-from .arrays import F32, I64, as_array, bit_rows, count, describe, float_rows, int_ids, number, thread_count
+from .arrays import F32, I64, as_array, bit_rows, count, describe, flag, float_rows, int_ids, number, thread_count
 from .diversity import choose_diverse
 from .errors import ArgumentError
 from .ground_truth import exact as _exact
@@ -136,7 +136,7 @@ class Searchable:
         native_allowed = None if allowed is None else self._allowed(allowed)._native
         if type(threads) is not int or not 0 <= threads <= 1:
             threads = thread_count(threads)
-        return Hits._make(self._native.search(rows, k, ef, bool(exact), native_allowed, threads))
+        return Hits._make(self._native.search(rows, k, ef, flag(exact, "exact"), native_allowed, threads))
 
     def within(
         self,
@@ -182,7 +182,9 @@ class Searchable:
         radius = number(radius, "radius", -FLOAT_MAX, FLOAT_MAX)
         ef = max(self._ef, 100) if ef is None else count(ef, "ef", 1, MAX_EF)
         native_allowed = None if allowed is None else self._allowed(allowed)._native
-        return Ranges._make(self._native.within(rows, radius, ef, bool(exact), native_allowed, thread_count(threads)))
+        return Ranges._make(
+            self._native.within(rows, radius, ef, flag(exact, "exact"), native_allowed, thread_count(threads))
+        )
 
     def get(self, ids: Any) -> npt.NDArray[Any]:
         """Return stored rows at the finest precision kept (unit vectors under cosine).
@@ -300,14 +302,14 @@ class Searchable:
         """
         row = as_array(query, "query", f"float32 of shape ({self._dim},)")
         row = row[None] if row.ndim == 1 else row
-        if row.shape[0] != 1:
+        if row.ndim != 2 or row.shape[0] != 1:
             raise ArgumentError(f"query: expected one query, got {describe(row)}")
         k = count(k, "k", 1, _native.MAX_K)
         pool = count(pool, "pool", k, _native.MAX_K)
         balance = number(balance, "balance", 0.0, 1.0)
         if groups is not None and not isinstance(groups, Mapping):
             raise ArgumentError(f"groups: expected a mapping from id to group, got {describe(groups)}")
-        hits = self.search(row, pool, None if ef is None else max(ef, pool), allowed)
+        hits = self.search(row, pool, None if ef is None else max(count(ef, "ef", 1, _native.MAX_K), pool), allowed)
         found = hits.ids[0] >= 0
         ids, distances = hits.ids[0][found], hits.distances[0][found]
         if len(ids) == 0:

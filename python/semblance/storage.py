@@ -38,7 +38,7 @@ _METADATA = "__metadata__"
 _CHECKSUM_FIELD = b'"header_checksum":"'
 _CHECKSUM_DIGITS = 32
 _RESERVED = ("format", "format_version", "tensor_checksums", "header_checksum")
-_CHUNK = 1 << 26  # bytes between two looks at Ctrl-C
+_CHUNK = 1 << 22  # bytes between two looks at Ctrl-C
 
 _DTYPES = {
     "BOOL": "|b1", "U8": "|u1", "I8": "|i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4",

@@ -154,3 +154,8 @@ def test_fingerprints_differ_with_everything_that_changes_a_vector(tiny: Path) -
     assert len({encoder.fingerprint for encoder in made}) == len(made)
     assert sb.Encoder(tiny).fingerprint == made[0].fingerprint
     assert sb.Encoder(tiny, threads=1, device="cpu").fingerprint == made[0].fingerprint
+
+
+def test_an_array_without_axes_is_no_list_of_texts() -> None:
+    with pytest.raises(sb.ArgumentError, match="texts: expected an iterable of str"):
+        sb.Encoder().encode(np.array(3))

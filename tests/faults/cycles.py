@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from victims import TEXTS, VICTIMS, rows
@@ -13,14 +14,24 @@ from victims import TEXTS, VICTIMS, rows
 import semblance as sb
 
 
-def index_cycle(folder: Path) -> None:
-    index = sb.Index(16, max_degree=8, ef_construction=40)
-    index.add(rows("l2", 60))
-    index.search(rows("l2", 2, seed=1), 3)
-    index.remove([1, 2])
-    index.compact()
-    index.save(folder / "index")
-    sb.Index.load(folder / "index", mmap=True).search(rows("l2", 2, seed=1), 3)
+def index_cycle(metric: str, **params: Any) -> Callable[[Path], None]:
+    """Build, search, change, compact, save and load an index of that layout."""
+    some, queries = rows(metric, 60), rows(metric, 2, seed=1)
+
+    def cycle(folder: Path) -> None:
+        index = sb.Index(16, metric=metric, **params)
+        index.add(some)
+        index.search(queries, 3, allowed=index.allow([4, 5, 6]))
+        index.within(queries, 1.0)
+        index.remove([1, 2])
+        index.upsert(some[:3], [5, 6, 100])
+        index.compact()
+        index.save(folder / "index")
+        loaded = sb.Index.load(folder / "index", mmap=True)
+        loaded.search(queries, 3)
+        loaded.add(some[:1])
+
+    return cycle
 
 
 def table_cycle(folder: Path) -> None:
@@ -30,6 +41,22 @@ def table_cycle(folder: Path) -> None:
     table.pool([7, 14, 21], [0, 1, 3])
     table.save(folder / "table")
     sb.EmbeddingTable.load(folder / "table", mmap=True).lookup([7])
+
+
+def words_cycle(folder: Path) -> None:
+    table = sb.EmbeddingTable.from_dense(rows("l2", 60), dtype="i4", keys=[f"key {i}" for i in range(60)])
+    table.lookup(["key 3", "key 8"])
+    table.save(folder / "words")
+    sb.EmbeddingTable.load(folder / "words").score(rows("l2", 1)[0], ["key 9"])
+
+
+def made_cycle(folder: Path) -> None:
+    """Tables whose rows are made, and a group of tables."""
+    some = rows("l2", 40)
+    hashed = sb.tables.hashed(some, "feature", 2, combine="sum")
+    coded = sb.tables.product(some, 4, 8, iterations=2, threads=1)
+    group = sb.TableGroup({"a": hashed, "b": coded})
+    group.lookup({"a": [5, 6], "b": ([1, 2, 3], [0, 1, 3])})
 
 
 def encoder_cycle(folder: Path) -> None:
@@ -59,8 +86,13 @@ def refused_cycle(folder: Path) -> None:
 
 
 CYCLES: dict[str, Callable[[Path], None]] = {
-    "index": index_cycle, "table": table_cycle, "encoder": encoder_cycle, "collection": collection_cycle,
-    "refused calls": refused_cycle,
+    "index, i8 graph": index_cycle("cosine", codes="i8", max_degree=8, ef_construction=40),
+    "index, f32 graph": index_cycle("ip", codes="f32", max_degree=8, ef_construction=40),
+    "index, neighbour codes": index_cycle("l2", codes="b1", max_degree=8, ef_construction=40),
+    "index, packed bits": index_cycle("hamming", max_degree=8, ef_construction=40),
+    "index, flat": index_cycle("l2", kind="flat"),
+    "table": table_cycle, "table of words": words_cycle, "made tables and a group": made_cycle,
+    "encoder": encoder_cycle, "collection": collection_cycle, "refused calls": refused_cycle,
 }  # fmt: skip
 
 

@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from io_trials import D, rows
+from victims import TEXTS, VICTIMS
 
 import semblance as sb
 
@@ -43,11 +45,15 @@ class IoTally:
 
 
 def prepare(folder: Path, what: str) -> None:
-    """The state before: an index of 60 rows, or a collection of 20 records."""
+    """The state before: an index of 60 rows, a table of 20 keys, an encoder, or a collection of 20 records."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     if what == "index":
         sb.Index.build(rows(60, 0), max_degree=8, ef_construction=40).save(folder / "a.sb")
+    elif what == "table":
+        sb.EmbeddingTable.from_dense(rows(20, 0), keys=np.arange(20)).save(folder / "a.sb")
+    elif what == "encoder":
+        VICTIMS["encoder"].make(folder / "a.sb")
     else:
         with sb.Collection.open(folder / "items.db", dim=D, indexed=("turn",)) as db:
             db.add([{"id": i, "vector": row, "turn": 0} for i, row in enumerate(rows(20, 0))])
@@ -64,7 +70,7 @@ def trial(library: Path, folder: Path, what: str, n: int, kind: int) -> tuple[li
 def broken(folder: Path, what: str, said: Sequence[str]) -> str:
     """What promise the files break, given what was acknowledged; "" for none."""
     try:
-        return _broken_index(folder, said) if what == "index" else _broken_collection(folder, said)
+        return BROKEN[what](folder, said)
     except sb.Error as error:
         return f"{type(error).__name__}: {error}"
 
@@ -101,6 +107,30 @@ def _broken_collection(folder: Path, said: Sequence[str]) -> str:
                     return "an acknowledged upsert is gone"
         report = db.check()
         return "" if report else f"check: {report.problems}"
+
+
+def _broken_table(folder: Path, said: Sequence[str]) -> str:
+    table = sb.EmbeddingTable.load(folder / "a.sb")
+    saved = sum(line.startswith("saved") for line in said)
+    turns = sum(100 * turn in table for turn in (1, 2))
+    if turns not in (saved, saved + 1) or len(table) != 20 + 2 * turns:
+        return f"{len(table)} keys after {saved} saves"
+    wanted = np.concatenate([rows(20, 0), *(rows(2, turn) for turn in range(1, turns + 1))])
+    keys = [*range(20), *(100 * turn + i for turn in range(1, turns + 1) for i in (0, 1))]
+    return "" if np.abs(table.lookup(keys) - wanted).max() < 0.05 else "answers"
+
+
+def _broken_encoder(folder: Path, said: Sequence[str]) -> str:
+    fresh = folder.parent / "fresh.sb"
+    if not fresh.exists():
+        VICTIMS["encoder"].make(fresh)
+    same = np.array_equal(sb.Encoder(folder / "a.sb").encode(TEXTS), sb.Encoder(fresh).encode(TEXTS))
+    return "" if same else "answers"
+
+
+BROKEN: dict[str, Callable[[Path, Sequence[str]], str]] = {
+    "index": _broken_index, "table": _broken_table, "encoder": _broken_encoder, "collection": _broken_collection,
+}  # fmt: skip
 
 
 def io_trials(what: str, library: Path, folder: Path, step: int = 1, kinds: Sequence[str] = tuple(KINDS)) -> IoTally:

@@ -1,7 +1,7 @@
-"""The process whose changes to files fail: ``io_trials.py FOLDER index|collection N KIND``, with failing_io preloaded.
+"""The process whose changes to files fail: ``io_trials.py FOLDER WHAT N KIND``, with failing_io preloaded.
 
-Prints what was acknowledged line by line, then ``failed ERROR`` or ``finished``, then ``changes COUNT``. KIND as in
-failing_io.c; N = 0 lets everything pass and counts.
+WHAT is of WORK, KIND as in failing_io.c; N = 0 lets everything pass and counts. Prints what was acknowledged line by
+line, then ``failed ERROR`` or ``finished``, then ``changes COUNT``.
 """
 
 from __future__ import annotations
@@ -57,7 +57,27 @@ def use_collection(folder: Path) -> None:
         db.close()
 
 
-WORK: dict[str, Callable[[Path], None]] = {"index": save_index, "collection": use_collection}
+def save_table(folder: Path) -> None:
+    """Replace a saved table by one with two more keys, twice."""
+    table = sb.EmbeddingTable.load(folder / "a.sb")
+    for turn in (1, 2):
+        with table.writer() as writer:
+            writer.upsert([100 * turn, 100 * turn + 1], rows(2, turn))
+        table.save(folder / "a.sb")
+        say("saved", len(table))
+
+
+def save_encoder(folder: Path) -> None:
+    """Replace a saved encoder by the same one, twice."""
+    encoder = sb.Encoder(folder / "a.sb")
+    for turn in (1, 2):
+        encoder.save(folder / "a.sb")
+        say("saved", turn)
+
+
+WORK: dict[str, Callable[[Path], None]] = {
+    "index": save_index, "table": save_table, "encoder": save_encoder, "collection": use_collection,
+}  # fmt: skip
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import signal
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ Say = Callable[[int], None]
 def save_for_ever(folder: Path, first: int, say: Say) -> None:
     """Grow, shrink, compact and save; the saved metadata says which turn it was."""
     index = sb.Index.load(folder / "a.sb")
+    say(first - 1)
     for turn in range(first, 1 << 40):
         index.upsert(rows(30, turn), np.arange(turn % 7 * 10, turn % 7 * 10 + 30))
         index.remove(index.ids()[:2])
@@ -32,6 +34,7 @@ def save_for_ever(folder: Path, first: int, say: Say) -> None:
 def change_for_ever(folder: Path, first: int, say: Say) -> None:
     """Add two records, replace one and remove the other, turn by turn; save and compact now and then."""
     db = sb.Collection.open(folder / "items.db")
+    say(first - 1)
     for turn in range(first, 1 << 40):
         at = 10 * turn
         db.add([{"id": at + i, "vector": row, "turn": turn} for i, row in enumerate(rows(2, turn))])
@@ -77,8 +80,8 @@ def collection_fault(folder: Path, acknowledged: int) -> str:
     return "" if report else str(report.problems)
 
 
-def killed_once(work: Callable[[Path, int, Say], None], folder: Path, first: int, delay: float) -> int:
-    """Fork, work, kill after the delay; the last turn that was acknowledged."""
+def killed_once(work: Callable[[Path, int, Say], None], folder: Path, first: int, chance: random.Random) -> int:
+    """Fork, work, kill at a random moment, one time in five of opening the files; the last turn acknowledged."""
     receiver, sender = os.pipe()
     child = os.fork()
     if child == 0:
@@ -88,13 +91,15 @@ def killed_once(work: Callable[[Path, int, Say], None], folder: Path, first: int
         finally:
             os._exit(1)
     os.close(sender)
-    time.sleep(delay)
+    if chance.random() > 0.2:
+        select.select([receiver], [], [])
+    time.sleep(chance.uniform(0.001, 0.12))
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     with open(receiver, "rb") as said:
         turns = said.read()
     if not os.WIFSIGNALED(status):
-        raise AssertionError(f"the child ended by itself after turn {len(turns) // 8} from {first}")
+        raise AssertionError(f"the child ended by itself in turn {len(turns) // 8} from {first}")
     return int.from_bytes(turns[-8:], "little") if turns else first - 1
 
 
@@ -108,7 +113,7 @@ def kill_trials(what: str, count: int, folder: Path) -> tuple[int, list[str]]:
         sb.Collection.open(folder / "items.db", dim=D).close()
     chance, turn, bad = random.Random(7), 0, []
     for kill in range(count):
-        turn = killed_once(work, folder, turn + 1, chance.uniform(0.001, 0.12))
+        turn = killed_once(work, folder, turn + 1, chance)
         wrong = fault(folder, turn)
         if what == "index":
             turn = int(sb.Index.load(folder / "a.sb").metadata["turn"])

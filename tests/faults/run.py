@@ -4,6 +4,7 @@
     python tests/faults/run.py io [--step 1]
     python tests/faults/run.py kill [--count 500]
     python tests/faults/run.py cycles [--count 10000]
+    python tests/faults/run.py stop [--count 8] [--scale 400]
 
 Each prints one Markdown table and ends with 1 where a promise was broken, which it names.
 """
@@ -17,8 +18,9 @@ from pathlib import Path
 
 from cycles import CYCLES, growth
 from harness import damage_trials
-from io_faults import build, io_trials
+from io_faults import BROKEN, build, io_trials
 from kills import kill_trials
+from stops import LATE_S, stop_trials
 from victims import VICTIMS
 
 
@@ -64,7 +66,7 @@ def io(given: argparse.Namespace) -> bool:
         library = build(Path(scratch))
         if library is None:
             raise SystemExit("expected Linux and a C compiler, got neither or one")
-        for what in ("index", "collection"):
+        for what in BROKEN:
             tally = io_trials(what, library, Path(scratch) / what, given.step)
             counts = " | ".join(str(tally.outcomes[name]) for name in ("killed", "failed", "finished", "broken"))
             print(f"| {what} | {sum(tally.outcomes.values())} | {counts} |", flush=True)
@@ -91,7 +93,7 @@ def cycles(given: argparse.Namespace) -> bool:
     print("| what | cycles | resident after a tenth, MB | at the end, MB |")
     print("|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
-        for name in CYCLES:
+        for name in given.kinds or CYCLES:
             before, after = growth(name, given.count, Path(scratch) / name)
             print(f"| {name} | {given.count} | {before / 1e6:.1f} | {after / 1e6:.1f} |", flush=True)
             if after > before * 1.05 + 2e6:
@@ -99,16 +101,33 @@ def cycles(given: argparse.Namespace) -> bool:
     return told(bad)
 
 
+def stop(given: argparse.Namespace) -> bool:
+    """Ctrl-C in every long call."""
+    bad = []
+    print("| call | its processor time, s | stops | longest time to stop, ms |")
+    print("|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, whole, late, stops in stop_trials(given.scale, given.count, Path(scratch)):
+            print(f"| {name} | {whole:.2f} | {stops} | {1000 * late:.0f} |", flush=True)
+            if late > LATE_S:
+                bad.append(f"{name}: {1000 * late:.0f} ms")
+    return told(bad)
+
+
+TRIALS = {"damage": damage, "io": io, "kill": kill, "cycles": cycles, "stop": stop}
+
+
 def main() -> None:
     """Run what the first word asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["damage", "io", "kill", "cycles"])
+    parser.add_argument("what", choices=TRIALS)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--step", type=int, default=1)
+    parser.add_argument("--scale", type=int, default=400)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--kinds", nargs="*", default=[])
     given = parser.parse_args()
-    sys.exit(0 if {"damage": damage, "io": io, "kill": kill, "cycles": cycles}[given.what](given) else 1)
+    sys.exit(0 if TRIALS[given.what](given) else 1)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import fuzz_calls
 import fuzz_files
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from damages import BY_CHANCE, BY_INTENT
 from harness import Tally, Worker, damage_trials
 from io_faults import broken, build, io_trials, prepare
 from kills import collection_fault, index_fault, kill_trials
+from stops import LATE_S, index_calls, lateness
 from trials import equal
 from victims import VICTIMS
 
@@ -40,7 +43,12 @@ def test_damaged_files_are_refused_or_answered_right(kind: str, tmp_path: Path) 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 @pytest.mark.parametrize(
     ("what", "step", "kinds"),
-    [("index", 6, ("kill", "disk full", "short write", "I/O error")), ("collection", 60, ("kill", "disk full"))],
+    [
+        ("index", 6, ("kill", "disk full", "short write", "I/O error")),
+        ("table", 12, ("kill", "disk full")),
+        ("encoder", 12, ("kill", "disk full")),
+        ("collection", 60, ("kill", "disk full")),
+    ],
 )
 def test_failing_writes_lose_nothing(what: str, step: int, kinds: tuple[str, ...], tmp_path: Path) -> None:
     library = build(tmp_path)
@@ -65,6 +73,25 @@ def test_kills_lose_nothing_acknowledged(what: str, tmp_path: Path) -> None:
 def test_cycles_leave_no_memory_behind(name: str, tmp_path: Path) -> None:
     before, after = growth(name, 80, tmp_path)
     assert after - before < 4e6, f"{(after - before) / 60:.0f} bytes a cycle"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is another thing there")
+def test_long_calls_end_soon_after_ctrl_c(tmp_path: Path) -> None:
+    """Scans, walks, builds and writes; the promise is a tenth of a second, counted in processor time."""
+    calls = index_calls(100, tmp_path)
+    stopped = 0
+    for name in (
+        "build, i8",
+        "search, ef and k of everything",
+        "exact search, a batch",
+        "within, exact",
+        "save",
+        "compact",
+    ):
+        late = [lateness(calls[name], after) for after in (0.0, 0.03)]
+        assert max((each for each in late if each is not None), default=0.0) < LATE_S, name
+        stopped += sum(each is not None for each in late)
+    assert stopped >= 6
 
 
 # -- the harness itself
@@ -149,3 +176,24 @@ def test_the_fuzzer_s_doors_open_healthy_files_and_refuse_others(tmp_path: Path)
             for at in rng.integers(1, len(data), 4):
                 damaged[at] = int(rng.integers(256))
             fuzz_files.one_input(bytes(damaged))
+
+
+def test_the_fuzzer_of_calls_finds_nothing_in_its_first_inputs(tmp_path: Path) -> None:
+    fuzz_calls.fill(tmp_path / "corpus")
+    inputs = sorted((tmp_path / "corpus").iterdir())
+    assert len(inputs) == 4 * len(fuzz_calls.DOORS)
+    for path in inputs:
+        fuzz_calls.one_input(path.read_bytes())
+
+
+def test_a_late_stop_is_seen() -> None:
+    def deaf() -> None:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        begun = time.process_time()
+        while time.process_time() < begun + 0.3:
+            pass
+        signal.signal(signal.SIGINT, before)
+
+    late = lateness(deaf, 0.05)
+    assert late is not None
+    assert late > LATE_S

@@ -40,10 +40,10 @@ def rows(metric: str, n: int, seed: int = 0) -> np.ndarray:
 # -- indexes
 
 
-def index_victim(**params: Any) -> Victim:
+def index_victim(n: int = N, **params: Any) -> Victim:
     def make(path: Path) -> None:
         index = sb.Index(D, max_degree=8, ef_construction=40, **params)
-        index.add(rows(index.metric, N))
+        index.add(rows(index.metric, n))
         index.remove([3, 77])
         index.save(path)
 
@@ -189,6 +189,7 @@ VICTIMS: dict[str, Victim] = {
     "index l2 flat": index_victim(metric="l2", kind="flat", codes="f32"),
     "index ip f16": index_victim(metric="ip", codes="f16"),
     "index l2 neighbour codes": index_victim(metric="l2", codes="b1"),
+    "index l2 distance profile": index_victim(1100, metric="l2", codes="b1"),  # made from 1024 rows on
     "index hamming": index_victim(metric="hamming"),
     "table of rows": table_victim(None, "error"),
     "table of numbers": table_victim(np.arange(N) * 1_000_003, "zero"),

@@ -1,4 +1,7 @@
-"""Writes the index files of format version 1 under tests/golden/v1. A released file is never written again."""
+"""Writes those files of format version 1 that tests/golden/v1 lacks. A released file is never written again.
+
+python tests/golden/make_v1.py tests/golden/v1
+"""
 
 from __future__ import annotations
 
@@ -20,20 +23,63 @@ def bits(n: int, d: int) -> np.ndarray:
     return np.packbits(rows(n, d) > 0, axis=1)
 
 
+def cosine(path: Path) -> None:
+    index = sb.Index(16, max_degree=8, ef_construction=40, seed=3)
+    index.add(rows(150, 16) + 0.5, np.arange(150) * 2)
+    index.remove([0, 20, 298])
+    index.ef = 77
+    index.save(path, {"made_by": "tests/golden/make_v1.py"})
+
+
+def flat(path: Path) -> None:
+    index = sb.Index(12, metric="l2", kind="flat")
+    index.add(rows(100, 12), np.arange(100) + 1000)
+    index.upsert(rows(5, 12)[::-1], np.arange(1000, 1005))
+    index.save(path)
+
+
+def hamming(path: Path) -> None:
+    index = sb.Index(64, metric="hamming", max_degree=8, ef_construction=40)
+    index.add(bits(150, 64), np.arange(150))
+    index.save(path)
+
+
+def neighbour_codes(path: Path) -> None:
+    index = sb.Index(32, metric="l2", codes="b1", rerank="f16", max_degree=8, ef_construction=40, seed=5)
+    index.add(rows(60, 32), np.arange(60) * 3)
+    index.remove([9])
+    index.save(path)
+
+
+def numbered_table(path: Path) -> None:
+    table = sb.EmbeddingTable.from_dense(rows(50, 12), dtype="i8", keys=np.arange(50) * 11, missing="zero")
+    with table.writer() as writer:
+        writer.upsert([11, 5], rows(2, 12) + 1)
+        writer.remove([22])
+    table.save(path)
+
+
+def named_table(path: Path) -> None:
+    keys = [f"key {i}" for i in range(40)]
+    sb.EmbeddingTable.from_dense(rows(40, 9), dtype="f16", keys=keys, missing="mean").save(path)
+
+
+def coded_table(path: Path) -> None:
+    sb.tables.product(rows(60, 8), 4, 16, threads=1).save(path)
+
+
+FILES = {
+    "index-hnsw-cosine.sb": cosine, "index-flat-l2.sb": flat, "index-hnsw-hamming.sb": hamming,
+    "index-neighbour-codes.sb": neighbour_codes, "table-numbers.sb": numbered_table, "table-words.sb": named_table,
+    "table-product.sb": coded_table,
+}  # fmt: skip
+
+
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    cosine = sb.Index(16, max_degree=8, ef_construction=40, seed=3)
-    cosine.add(rows(150, 16) + 0.5, np.arange(150) * 2)
-    cosine.remove([0, 20, 298])
-    cosine.ef = 77
-    cosine.save(folder / "index-hnsw-cosine.sb", {"made_by": "tests/golden/make_v1.py"})
-    flat = sb.Index(12, metric="l2", kind="flat")
-    flat.add(rows(100, 12), np.arange(100) + 1000)
-    flat.upsert(rows(5, 12)[::-1], np.arange(1000, 1005))
-    flat.save(folder / "index-flat-l2.sb")
-    hamming = sb.Index(64, metric="hamming", max_degree=8, ef_construction=40)
-    hamming.add(bits(150, 64), np.arange(150))
-    hamming.save(folder / "index-hnsw-hamming.sb")
+    for name, make in FILES.items():
+        if not (folder / name).exists():
+            make(folder / name)
 
 
 if __name__ == "__main__":

@@ -96,6 +96,10 @@ def test_bad_options_of_diverse(options: dict, message: str) -> None:
         index.diverse(rows[0], **options)
     with pytest.raises(sb.ArgumentError, match="query: expected"):
         index.diverse(rows[:2])
+    with pytest.raises(sb.ArgumentError, match="query: expected"):
+        index.diverse(np.float32(1))
+    with pytest.raises(sb.ArgumentError, match="exact: expected True or False"):
+        index.search(rows, exact=np.zeros(2))
 
 
 @pytest.mark.parametrize("metric", METRICS)

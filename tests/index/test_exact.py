@@ -121,3 +121,15 @@ def test_large_and_small_magnitudes(metric: str) -> None:
         if metric == "cosine" or scale > 1:
             truth, _ = nearest(rows, queries, 10, metric)
             np.testing.assert_array_equal(hits.ids, truth)
+
+
+def test_tiny_rows_have_a_direction_too() -> None:
+    """Their inverse lengths are beyond float32: such rows were left out."""
+    rows = np.random.default_rng(0).normal(size=(700, 5)).astype(np.float32)
+    tiny = rows.copy()
+    tiny[100:200] *= np.float32(1e-30)
+    tiny[300] = [1e-45, 0, 0, 0, 0]
+    rows[300] = [1, 0, 0, 0, 0]
+    found, wanted = (sb.exact(some, some[::50], 700, "cosine") for some in (tiny, rows))
+    assert (found.ids >= 0).all()
+    np.testing.assert_allclose(found.distances, wanted.distances, atol=1e-5)

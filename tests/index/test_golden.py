@@ -61,7 +61,22 @@ def test_hnsw_hamming(golden: Path, mmap: bool) -> None:
         np.testing.assert_array_equal(index.search(BITS[:30], 5, **options).distances, near)
 
 
-@pytest.mark.parametrize("name", ["index-hnsw-cosine.sb", "index-flat-l2.sb", "index-hnsw-hamming.sb"])
+def test_neighbour_codes(golden: Path, mmap: bool) -> None:
+    index = sb.Index.load(golden / "index-neighbour-codes.sb", mmap=mmap)
+    assert (index.codes, index.rerank, index.metric, index.dim, len(index)) == ("b1", "f16", "l2", 32, 59)
+    rows, kept = NUMBERS[:60, :32], np.setdiff1d(np.arange(60), [3])
+    np.testing.assert_array_equal(index.ids(), kept * 3)
+    np.testing.assert_array_equal(index.get(kept * 3), rows[kept])
+    near = nearest(rows[kept], rows[:20], 5, "l2")[1]
+    for options in ({"exact": True}, {"ef": 60}):
+        np.testing.assert_array_equal(index.search(rows[:20], 5, **options).distances, near)
+    assert index.check().ok
+
+
+NAMES = sorted(path.name for path in (Path(__file__).parents[1] / "golden" / "v1").glob("index-*.sb"))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_they_take_changes_and_are_written_again(golden: Path, tmp_path: Path, name: str, mmap: bool) -> None:
     before = (golden / name).read_bytes()
     assert len(before) < 50_000

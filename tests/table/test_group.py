@@ -104,6 +104,8 @@ def test_refused_groups_and_outputs():
     ]:
         with pytest.raises(sb.ArgumentError, match=message):
             sb.TableGroup({"a": a}, fields)
+    with pytest.raises(sb.ArgumentError, match="tables: expected an EmbeddingTable for 'b', got NoneType"):
+        sb.TableGroup({"a": a, "b": None})
     for out in (np.zeros((1, 4), np.float32), np.zeros((1, 3)), [0.0]):
         with pytest.raises(sb.ArgumentError, match="out: expected"):
             group.lookup({"a": [0], "b": ["x"]}, out)

@@ -7,12 +7,28 @@ Arrays: ``bags`` is a sparse matrix (texts, tokens) whose row i holds 1 / length
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
+
+# Large products are done in parts: Ctrl-C is seen between two of them.
+_TEXTS, _COLUMNS = 8192, 16
+
+
+def _parts(n: int, size: int) -> list[slice]:
+    return [slice(first, first + size) for first in range(0, n, size)]
+
+
+def _product(a: Array, b: Array) -> np.ndarray:
+    """``a.T @ b`` in f64."""
+    total = np.zeros((a.shape[1], b.shape[1]))
+    for part in _parts(len(a), _TEXTS):
+        total += a[part].T.astype(np.float64) @ b[part]
+    return total
 
 
 def bag_matrix(rows: Sequence[Sequence[int]], tokens: int) -> Any:
@@ -32,7 +48,7 @@ def principal_axes(vectors: Array, dims: int) -> Array:
 
     The origin and not the mean: unit vectors are compared by their angle at the origin.
     """
-    _, axes = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))
+    _, axes = np.linalg.eigh(_product(vectors, vectors))
     chosen = axes[:, ::-1][:, :dims]
     signs = np.sign(chosen[np.abs(chosen).argmax(axis=0), np.arange(chosen.shape[1])])  # eigenvectors have no sign
     return np.ascontiguousarray(chosen * signs, np.float32)
@@ -53,11 +69,38 @@ def linear_guess(bags: Any, targets: Array, tokens: Array, ridge: float = 1e-3) 
     tokens : ndarray
         (tokens, d_in), what the teacher says to each token alone, already weighted.
     """
-    pooled = np.asarray(bags @ tokens, np.float64)
-    gram = pooled.T @ pooled
+    pooled = np.concatenate([bags @ tokens[:, part] for part in _parts(tokens.shape[1], _COLUMNS)], axis=1)
+    gram = _product(pooled, pooled)
     gram[np.diag_indices_from(gram)] += ridge * np.trace(gram) / len(gram)
-    mapping = np.linalg.solve(gram, pooled.T @ targets.astype(np.float64))
+    mapping = np.linalg.solve(gram, _product(pooled, targets))
     return np.ascontiguousarray(tokens @ mapping.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class _System:
+    """The normal equations; their columns have nothing to do with each other."""
+
+    bags: Any
+    transposed: Any
+    diagonal: Array
+    ridge: float
+
+    def solved(self, targets: Array, guess: Array, iterations: int) -> Array:
+        """Some columns of the table."""
+        table = guess.copy()
+        residual = self.transposed @ (targets - self.bags @ table)  # the ridge's own gradient is zero at the guess
+        scaled = residual / self.diagonal
+        direction = scaled.copy()
+        energy = np.einsum("td,td->d", residual, scaled)
+        for _ in range(iterations):
+            image = self.transposed @ (self.bags @ direction) + np.float32(self.ridge) * direction
+            length = energy / np.maximum(np.einsum("td,td->d", direction, image), np.float32(1e-30))
+            table += length * direction
+            residual -= length * image
+            scaled = residual / self.diagonal
+            previous, energy = energy, np.einsum("td,td->d", residual, scaled)
+            direction = scaled + energy / np.maximum(previous, np.float32(1e-30)) * direction
+        return table
 
 
 def conjugate_gradients(bags: Any, targets: Array, guess: Array, ridge: float, iterations: int) -> Array:
@@ -68,7 +111,7 @@ def conjugate_gradients(bags: Any, targets: Array, guess: Array, ridge: float, i
     ridge : float
         Pull towards the guess; a token seen once in a text of ten weighs 0.01 against it.
     iterations : int
-        Steps of the preconditioned method; all columns run at once, each with its own step length.
+        Steps of the preconditioned method, each column with its own step lengths.
 
     Returns
     -------
@@ -80,21 +123,10 @@ def conjugate_gradients(bags: Any, targets: Array, guess: Array, ridge: float, i
     Cost: two sparse products an iteration, never the (tokens, tokens) matrix. Source: Hestenes and Stiefel, 1952.
     """
     transposed = bags.T.tocsr()
-    diagonal = np.asarray(bags.multiply(bags).sum(axis=0), np.float32).reshape(-1, 1) + np.float32(ridge)
-    table = guess.copy()
-    residual = transposed @ (targets - bags @ table)  # the ridge's own gradient is zero at the guess
-    scaled = residual / diagonal
-    direction = scaled.copy()
-    energy = np.einsum("td,td->d", residual, scaled)
-    for _ in range(iterations):
-        image = transposed @ (bags @ direction) + np.float32(ridge) * direction
-        length = energy / np.maximum(np.einsum("td,td->d", direction, image), np.float32(1e-30))
-        table += length * direction
-        residual -= length * image
-        scaled = residual / diagonal
-        previous, energy = energy, np.einsum("td,td->d", residual, scaled)
-        direction = scaled + energy / np.maximum(previous, np.float32(1e-30)) * direction
-    return table
+    squares = np.asarray(bags.multiply(bags).sum(axis=0), np.float32).reshape(-1, 1)
+    system = _System(bags, transposed, squares + np.float32(ridge), ridge)
+    columns = [system.solved(targets[:, part], guess[:, part], iterations) for part in _parts(guess.shape[1], _COLUMNS)]
+    return np.concatenate(columns, axis=1)
 
 
 def mean_cosine(bags: Any, targets: Array, table: Array) -> float:

@@ -31,7 +31,10 @@ def windows(texts: Any, name: str = "texts", size: int = WINDOW) -> Iterator[lis
 
 
 def _streamed(texts: Iterable[Any], name: str, size: int) -> Iterator[list[str]]:
-    source, done = iter(texts), 0
+    try:
+        source, done = iter(texts), 0
+    except TypeError as error:  # an array without axes
+        raise ArgumentError(f"{name}: expected an iterable of str, got {error}") from error
     while window := list(islice(source, size)):
         _check_items(window, name, done)
         done += len(window)

@@ -7,7 +7,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arrays import as_array, thread_count
 from ..errors import ArgumentError
+
+__all__ = ["Bytes", "Floats", "Ints", "describe", "float_array", "integer_array", "output_array", "thread_count"]
 
 Floats: TypeAlias = NDArray[np.float32]
 Bytes: TypeAlias = NDArray[np.uint8]
@@ -20,7 +23,7 @@ def describe(array: NDArray[Any]) -> str:
 
 def integer_array(where: str, values: ArrayLike) -> Ints:
     """Contiguous int64 of any shape; unsigned 64-bit values keep their bits."""
-    array = np.asarray(values)
+    array = as_array(values, where, "integers")
     if array.dtype == np.int64 and array.flags.c_contiguous:
         return array
     if array.dtype.kind not in "iu" and array.size:
@@ -32,7 +35,7 @@ def integer_array(where: str, values: ArrayLike) -> Ints:
 
 def float_array(where: str, values: ArrayLike, shape: str, ndim: int) -> Floats:
     """Contiguous float32; float16 is widened, anything else is refused."""
-    array = np.asarray(values)
+    array = as_array(values, where, f"float32 of shape {shape}")
     if isinstance(values, (list, tuple)) and array.dtype.kind in "if":
         array = array.astype(np.float32)
     if array.dtype not in (np.float32, np.float16) or array.ndim != ndim:
@@ -50,9 +53,3 @@ def output_array(out: Floats | None, shape: tuple[int, ...]) -> Floats:
     if not (out.flags.c_contiguous and out.flags.writeable):
         raise ArgumentError(f"out: expected a writable C-contiguous array, got {describe(out)} that is not")
     return out
-
-
-def thread_count(threads: int) -> int:
-    if not isinstance(threads, (int, np.integer)) or isinstance(threads, bool) or threads < 0:
-        raise ArgumentError(f"threads: expected 0 (all cores) or a number of threads, got {threads!r}")
-    return int(threads)

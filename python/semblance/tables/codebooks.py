@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._core import table as _native
+from ..arrays import count
 from ..errors import ArgumentError
 from .arrays import Floats, Ints, float_array, thread_count
 from .composing import Combine, Pick, as_table, code_matrix, composed, word
@@ -131,8 +132,8 @@ def product(
     ((1000, 4), True)
     """
     dense = _trainable(weights, codewords)
-    width, rest = divmod(dense.shape[1], max(subspaces, 1))
-    if subspaces < 1 or rest:
+    width, rest = divmod(dense.shape[1], count(subspaces, "subspaces", 1, dense.shape[1]))
+    if rest:
         raise ArgumentError(f"subspaces: expected a divisor of {dense.shape[1]} columns, got {subspaces}")
     options = (iterations, sample, threads, progress)
     trained = [
@@ -208,8 +209,7 @@ def residual(
     ((500, 2), True)
     """
     dense = _trainable(weights, codewords)
-    if levels < 1:
-        raise ArgumentError(f"levels: expected at least one, got {levels}")
+    count(levels, "levels", 1, 1 << 16)
     left, books, codes = dense.copy(), [], []
     for level in range(levels):
         centres, nearest = _kmeans(left, codewords, _book_seed(seed, level), (iterations, sample, threads, progress))
@@ -268,7 +268,7 @@ def _trainable(weights: ArrayLike, codewords: int) -> Floats:
         raise ArgumentError(f"weights: expected at least one row and one column, got shape {dense.shape}")
     if not np.abs(dense).max() <= _LARGEST:  # false for NaN
         raise ArgumentError(f"weights: expected finite values within {_LARGEST:g}, got others")
-    if not isinstance(codewords, int) or not 0 < codewords <= min(len(dense), 1 << 16):
+    if isinstance(codewords, bool) or not isinstance(codewords, int) or not 0 < codewords <= min(len(dense), 1 << 16):
         raise ArgumentError(
             f"codewords: expected 1 to {min(len(dense), 1 << 16)} for {len(dense)} rows, got {codewords!r}"
         )
@@ -279,7 +279,7 @@ def _kmeans(
     rows: Floats, codewords: int, seed: int, options: tuple[int, int, int, Progress | None]
 ) -> tuple[Floats, NDArray[np.uint16]]:
     iterations, sample, threads, progress = options
-    if iterations < 1 or sample < 0:
-        raise ArgumentError(f"iterations, sample: expected at least 1 and 0, got {iterations} and {sample}")
+    count(iterations, "iterations", 1, 1 << 31)
+    count(sample, "sample", 0, 1 << 62)
     block = np.ascontiguousarray(rows)
     return _native.kmeans(block, codewords, iterations, sample, seed, thread_count(threads), progress)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._core import table as _native
+from ..arrays import describe
 from ..errors import ArgumentError
 from .arrays import Floats, float_array, integer_array, thread_count
 from .table import EmbeddingTable, Mode
@@ -58,6 +59,8 @@ class TableGroup:
                 raise ArgumentError(f"fields: expected a table name for {field!r}, got {name!r}")
             if mode not in _MODES:
                 raise ArgumentError(f"fields: expected a mode of {', '.join(_MODES)} for {field!r}, got {mode!r}")
+            if not isinstance(tables[name], EmbeddingTable):
+                raise ArgumentError(f"tables: expected an EmbeddingTable for {name!r}, got {describe(tables[name])}")
             self._tables.append(tables[name])
             modes.append(mode)
         self._names = list(specs)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._core import table as _native
+from ..arrays import as_array
 from ..errors import ArgumentError
 from .arrays import Ints, describe, integer_array
 
@@ -40,7 +41,7 @@ class KeySpace:
     def _hashed(self, where: str, keys: Any) -> Ints:
         if isinstance(keys, list) and all(isinstance(key, str) for key in keys):
             return _native.string_keys(keys, self.seed)
-        array = np.asarray(keys)
+        array = as_array(keys, where, "strings")
         if array.dtype.kind not in "UOT" and array.size:
             raise ArgumentError(f"{where}: expected strings, got {describe(array)}")
         return _native.string_keys(array.ravel().tolist(), self.seed).reshape(array.shape)

@@ -1,0 +1,183 @@
+"""Ctrl-C in the middle of every long call: how much processor time the call takes after it.
+
+Processor time and not the clock's, so that a busy machine changes nothing; every call runs on one thread.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import semblance as sb
+
+Call = Callable[[], Any]
+LATE_S = 0.1
+
+
+def rows(n: int, d: int, seed: int = 0) -> np.ndarray:
+    """Normal rows."""
+    return np.random.default_rng(seed).standard_normal((n, d), np.float32)
+
+
+class Interrupter:
+    """Sends SIGINT when this process has used so much more processor time."""
+
+    def __init__(self, after_s: float) -> None:
+        self.at = time.process_time() + after_s
+        self.sent_at: float | None = None
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.wait, daemon=True)
+
+    def wait(self) -> None:
+        while time.process_time() < self.at:
+            if self.over.wait(0.002):
+                return
+        self.sent_at = time.process_time()
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+@contextmanager
+def caught() -> Iterator[None]:
+    """A late Ctrl-C, after the call, is no error."""
+    try:
+        yield
+        time.sleep(0.01)
+    except KeyboardInterrupt:
+        pass
+
+
+def lateness(call: Call, after_s: float) -> float | None:
+    """Processor seconds from Ctrl-C to KeyboardInterrupt, or to the call's end; None where it ended before."""
+    interrupter = Interrupter(after_s)
+    ended: float | None = None
+    with caught():
+        interrupter.thread.start()
+        try:
+            call()
+        finally:
+            ended = time.process_time()
+            interrupter.over.set()
+    with caught():
+        interrupter.thread.join()
+    if interrupter.sent_at is None or ended is None or interrupter.sent_at > ended:
+        return None
+    return ended - interrupter.sent_at
+
+
+def index_calls(scale: int, folder: Path) -> dict[str, Call]:
+    """An index of each layout, `scale` thousand rows."""
+    n = 1000 * scale
+    few, many = rows(n // 10, 96), rows(n, 96)
+    graph = sb.Index.build(few, threads=1, metric="l2", ef_construction=40, max_degree=16)
+    flat = sb.Index(96, metric="l2", kind="flat", codes="f32")
+    flat.add(many)
+    flat.save(folder / "flat.sb")
+    graph.save(folder / "graph.sb")
+    half = np.arange(0, n, 2)
+
+    def remove_and_add() -> None:
+        flat.remove(half)
+        flat.add(many[half], half, threads=1)
+
+    def changed_and_compacted() -> None:
+        graph.compact(threads=1)
+
+    return {
+        "build, neighbour codes": lambda: sb.Index.build(few, threads=1, metric="l2", ef_construction=60),
+        "build, i8": lambda: sb.Index.build(few, threads=1, metric="l2", codes="i8", ef_construction=60),
+        "add to a flat index": lambda: sb.Index(96, metric="l2", kind="flat").add(many, threads=1),
+        "upsert": lambda: graph.upsert(few[: n // 40], np.arange(n // 40), threads=1),
+        "remove and add": remove_and_add,
+        "compact": changed_and_compacted,
+        "search, a batch": lambda: graph.search(few, 10, ef=200, threads=1),
+        "search, ef and k of everything": lambda: graph.search(few[:4], n // 20, ef=n // 10, threads=1),
+        "exact search, one query": lambda: [flat.search(many[:1], 10, threads=1) for _ in range(8)],
+        "exact search, a batch": lambda: flat.search(many[:60], 10, threads=1),
+        "sb.exact, one query": lambda: sb.exact(many, many[:1], 10, "cosine", threads=1),
+        "sb.exact, a batch": lambda: sb.exact(many, many[:100], 10, "l2", threads=1),
+        "filtered search": lambda: flat.search(many[:8], 10, allowed=flat.allow(half), threads=1),
+        "within, exact": lambda: flat.within(many[:20], 150.0, threads=1),
+        "within, by the graph": lambda: graph.within(few[:40], 400.0, threads=1),
+        "get": lambda: flat.get(np.arange(n)),
+        "check": lambda: [graph.check() for _ in range(20)],
+        "save": lambda: flat.save(folder / "again.sb"),
+        "load, flat": lambda: sb.Index.load(folder / "flat.sb"),
+        "load, graph": lambda: [sb.Index.load(folder / "graph.sb") for _ in range(20)],
+    }
+
+
+def table_calls(scale: int, folder: Path) -> dict[str, Call]:
+    """Tables of `scale` thousand rows."""
+    n = 1000 * scale
+    many = rows(n, 64)
+    numbers = np.random.default_rng(1).permutation(n) * 7
+    words = [f"key {i}" for i in range(n)]
+    table = sb.EmbeddingTable.from_dense(many, dtype="i8", keys=numbers)
+    named = sb.EmbeddingTable.from_dense(many, dtype="i8", keys=words)
+    table.save(folder / "table.sb")
+    asked = np.tile(numbers, 8)
+    bags = np.arange(0, len(asked) + 1, 8)
+
+    def written() -> None:
+        with table.writer() as writer:
+            writer.upsert(numbers[: n // 2], many[: n // 2])
+
+    return {
+        "table from rows": lambda: [sb.EmbeddingTable.from_dense(many, dtype="i4", threads=1) for _ in range(4)],
+        "table from keys": lambda: sb.EmbeddingTable.from_dense(many, keys=numbers, threads=1),
+        "table from strings": lambda: sb.EmbeddingTable.from_dense(many, keys=words, threads=1),
+        "look-up": lambda: table.lookup(asked, threads=1),
+        "look-up of strings": lambda: named.lookup(words, threads=1),
+        "pool": lambda: table.pool(asked, bags, threads=1),
+        "score": lambda: table.score(many[0], asked, threads=1),
+        "write": written,
+        "k-means, product codes": lambda: sb.tables.product(many, 8, 64, iterations=6, threads=1),
+        "k-means, residual codes": lambda: sb.tables.residual(many, 2, 64, iterations=6, threads=1),
+        "save a table": lambda: [table.save(folder / "again.sb") for _ in range(4)],
+        "load a table": lambda: [sb.EmbeddingTable.load(folder / "table.sb") for _ in range(8)],
+    }
+
+
+def text_calls(scale: int, folder: Path) -> dict[str, Call]:
+    """The embedded encoder, and a collection with it."""
+    encoder = sb.Encoder()
+    texts = [f"the {i}th of many sentences about ships, sealing wax and {i % 97} kings" for i in range(200 * scale)]
+    db = sb.Collection.open(folder / "items.db", encoder=encoder)
+    db.add([{"id": i, "text": text, "n": i} for i, text in enumerate(texts[: 20 * scale])])
+    later = iter(range(1 << 40))
+
+    def added() -> None:
+        first = 10_000_000 * (next(later) + 1)
+        db.add([{"id": first + i, "text": text} for i, text in enumerate(texts[: 20 * scale])])
+
+    return {
+        "encode": lambda: encoder.encode(texts),
+        "tokens": lambda: encoder.tokens(texts[: 50 * scale]),
+        "collection: add": added,
+        "collection: hybrid search": lambda: [db.search(text, k=10, hybrid=True) for text in texts[:200]],
+        "collection: search where": lambda: [db.search(text, k=10, where="n % 7 = 3") for text in texts[:200]],
+        "collection: check": db.check,
+        "collection: compact": db.compact,
+    }
+
+
+def stop_trials(scale: int, moments: int, folder: Path) -> Iterator[tuple[str, float, float, int]]:
+    """(call, its processor time, the worst lateness, stops) for every long call."""
+    chance = random.Random(3)
+    for part in (index_calls, table_calls, text_calls):
+        for name, call in part(scale, folder).items():
+            begun = time.process_time()
+            call()
+            whole = time.process_time() - begun
+            late = [lateness(call, chance.uniform(0.0, whole)) for _ in range(moments)]
+            stopped = [each for each in late if each is not None]
+            yield name, whole, max(stopped, default=0.0), len(stopped)
