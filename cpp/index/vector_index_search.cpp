@@ -62,7 +62,9 @@ VectorIndex::Snapshot VectorIndex::snapshot(AllowedIds* allowed) const {
     slots->bits.set(slot);
     ++slots->count;
   }
-  out.allowed = allowed->slots = slots;
+  out.allowed = slots;
+  if (!allowed->keep) return out;
+  allowed->slots = slots;
   allowed->rows = out.moment.rows;
   allowed->version = out.moment.version;
   return out;
@@ -284,28 +286,36 @@ void VectorIndex::search_again(const std::byte* query, const SearchOptions& opti
   give_scratch(std::move(scratch));
 }
 
-void VectorIndex::search(Queries queries, const SearchOptions& options, Monitor* monitor, Results out) const {
-  const Snapshot snapshot = this->snapshot(options.allowed);
+// Queries that share a snapshot.
+void VectorIndex::search_some(Queries queries, const Snapshot& snapshot, const SearchOptions& options,
+                              Results out) const {
   const RowSet& rows = snapshot.rows();
+  if (options.exact || !rows.graph) return search_exact(queries, snapshot, options, out);
+  if (walks_links(snapshot, options)) return search_by_links(queries, snapshot, options, out);
   const std::size_t row_bytes = rows.codes.codec->input_bytes(), k = options.k;
+  std::unique_ptr<IndexSearchScratch> scratch = take_scratch();
+  for (std::size_t q = 0; q < queries.n; ++q) {
+    const Results own{out.ids + q * k, out.distances + q * k};
+    search_one(queries.data + q * row_bytes, snapshot, options, *scratch);
+    if (!write_out(snapshot, scratch->found, k, own)) search_again(queries.data + q * row_bytes, options, own);
+  }
+  give_scratch(std::move(scratch));
+}
+
+void VectorIndex::search(Queries queries, const SearchOptions& options, Monitor* monitor, Results out) const {
+  const Snapshot shared = snapshot(queries.allowed == nullptr ? options.allowed : nullptr);
+  const std::size_t row_bytes = shared.rows().codes.codec->input_bytes(), k = options.k;
   const auto body = [&](std::size_t begin, std::size_t end, std::size_t) {
-    if (options.exact || !rows.graph) {
-      search_exact({queries.data + begin * row_bytes, end - begin}, snapshot, options,
-                   {out.ids + begin * k, out.distances + begin * k});
-      return;
+    const auto some = [&](std::size_t first, std::size_t last, const Snapshot& snapshot, const SearchOptions& own) {
+      search_some({queries.data + first * row_bytes, last - first}, snapshot, own,
+                  {out.ids + first * k, out.distances + first * k});
+    };
+    if (queries.allowed == nullptr) return some(begin, end, shared, options);
+    SearchOptions own = options;
+    for (std::size_t q = begin; q < end; ++q) {  // a filter of its own, a moment of its own
+      own.allowed = queries.allowed[q];
+      some(q, q + 1, own.allowed == nullptr ? shared : snapshot(own.allowed), own);
     }
-    if (walks_links(snapshot, options)) {
-      search_by_links({queries.data + begin * row_bytes, end - begin}, snapshot, options,
-                      {out.ids + begin * k, out.distances + begin * k});
-      return;
-    }
-    std::unique_ptr<IndexSearchScratch> scratch = take_scratch();
-    for (std::size_t q = begin; q < end; ++q) {
-      const Results own{out.ids + q * k, out.distances + q * k};
-      search_one(queries.data + q * row_bytes, snapshot, options, *scratch);
-      if (!write_out(snapshot, scratch->found, k, own)) search_again(queries.data + q * row_bytes, options, own);
-    }
-    give_scratch(std::move(scratch));
   };
   parallel_for(queries.n, options.threads, kQueryGrain, body, monitor);
 }
