@@ -125,6 +125,7 @@ class VectorIndex {
   void search_some(Queries queries, const Snapshot& snapshot, const SearchOptions& options, Results out) const;
   void search_one(const std::byte* query, const Snapshot& snapshot, const SearchOptions& options,
                   IndexSearchScratch& scratch) const;
+  bool walk_pays(const Snapshot& snapshot, const SearchOptions& options) const;
   bool walks_links(const Snapshot& snapshot, const SearchOptions& options) const;
   void start_walk(const std::byte* query, const Snapshot& snapshot, const SearchOptions& options,
                   IndexSearchScratch& scratch) const;

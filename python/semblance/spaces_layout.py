@@ -102,8 +102,7 @@ class SpacesLayout:
 
     def _part(self, values: F32, name: str, first: int) -> tuple[F32, Any]:
         """Vectors of one space, unit vectors under cosine and 0 where the item lacks it; and which items do."""
-        missing = np.isnan(values)
-        lacking = missing.all(axis=1)
+        lacking: Any = np.isnan(values).all(axis=1)
         bad: Any = ~np.isfinite(values).all(axis=1) & ~lacking
         if bad.any():
             at = int(np.argmax(bad))
