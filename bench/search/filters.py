@@ -1,6 +1,6 @@
 """Filtered searches against Faiss with a bitmap selector: recall@10 and queries per second by selectivity.
 
-    SEMBLANCE_DATA=... python bench/search/filters.py [--rounds N] [--shares S ...] [--cache FOLDER]
+    SEMBLANCE_DATA=... python bench/search/filters.py [--rounds N] [--shares S ...] [--kinds K ...] [--cache FOLDER]
 
 Rows are the glosses. *Random* filters allow a share of all rows; *far* and *near* ones are correlated with the queries,
 which all lie around one of them: allowed are the rows least, or most, like their mean. Settings go up until recall@10
@@ -23,8 +23,8 @@ from recall_table import load, recall
 import semblance as sb
 
 SHARES = (0.001, 0.01, 0.05, 0.2, 0.5, 1.0)
-K, QUERIES, FLOOR = 10, 200, 0.95
-EFS = (10, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024)
+K, FLOOR = 10, 0.95
+EFS = (10, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 256, 512, 1024)
 PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 FAISS = {"HNSW32,SQ8": EFS, "IVF1024,Flat": PROBES, "IVF1024,SQ8": PROBES, "Flat": (0,)}
 
@@ -84,9 +84,9 @@ def settle(search: Search, efforts: tuple[int, ...], truth: np.ndarray) -> tuple
     return effort, best
 
 
-def around_one(queries: np.ndarray) -> np.ndarray:
+def around_one(queries: np.ndarray, count: int) -> np.ndarray:
     """Return the queries most like the first."""
-    return queries[np.argsort(-(queries @ queries[0]))[:QUERIES]]
+    return queries[np.argsort(-(queries @ queries[0]))[:count]]
 
 
 def main() -> None:
@@ -94,6 +94,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--shares", type=float, nargs="+", default=SHARES)
+    parser.add_argument("--kinds", nargs="+", choices=["random", "far", "near"], default=["random", "far", "near"])
+    parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--faiss", nargs="*", choices=FAISS, default=list(FAISS))
     given = parser.parse_args()
@@ -101,13 +103,14 @@ def main() -> None:
     ours = of_ours(base, given.cache)
     theirs = {name: of_faiss(name, base, given.cache) for name in given.faiss}
     faiss.omp_set_num_threads(1)
-    topical = around_one(queries)
+    topical = around_one(queries, given.queries)
     like = np.argsort(base @ topical.mean(axis=0))
     shuffled = np.random.default_rng(0).permutation(len(base))
-    kinds = {"random": (shuffled, queries[:QUERIES]), "far": (like, topical), "near": (like[::-1], topical)}
+    kinds = {"random": (shuffled, queries[: given.queries]), "far": (like, topical), "near": (like[::-1], topical)}
     print("| filter | share | semblance ef · recall · queries/s | Faiss, best · effort · recall · queries/s | ratio |")
     print("|---|---|---|---|---|", flush=True)
-    for kind, (order, asked) in kinds.items():
+    for kind in given.kinds:
+        order, asked = kinds[kind]
         for share in given.shares:
             print(row(kind, share, order, asked, base, ours, theirs, given.rounds), flush=True)
 
