@@ -64,30 +64,40 @@ SearchOptions options_of(std::size_t k, std::size_t ef, bool exact, AllowedIds* 
   return {k, ef, exact, allowed, threads};
 }
 
-py::tuple search(const BoundIndex& self, const py::array& queries, std::size_t k, std::size_t ef, bool exact,
-                 AllowedIds* allowed, std::size_t threads) {
+// A filter a query, or none at all.
+using EachAllowed = std::optional<std::vector<AllowedIds*>>;
+
+VectorIndex::Queries queries_of(const BoundIndex& self, const py::array& queries, const EachAllowed& each) {
   const std::byte* input = rows_of(queries, "queries", self.index.params());
   const auto n = static_cast<std::size_t>(queries.shape(0));
+  if (each && each->size() != n)
+    throw ArgumentError(expected("allowed", std::to_string(n) + " filters, one a query", std::to_string(each->size())));
+  return {input, n, each ? each->data() : nullptr};
+}
+
+py::tuple search(const BoundIndex& self, const py::array& rows, std::size_t k, std::size_t ef, bool exact,
+                 AllowedIds* allowed, std::size_t threads, const EachAllowed& each) {
+  const VectorIndex::Queries queries = queries_of(self, rows, each);
+  const std::size_t n = queries.n;
   Ids ids({n, k});
   Floats distances({n, k});
   std::int64_t* out_ids = ids.mutable_data();
   float* out_distances = distances.mutable_data();
   const SearchOptions options = options_of(k, ef, exact, allowed, threads);
   monitored(py::none(), [&](Monitor* monitor) {
-    check_rows(input, n, self.index.params(), "queries", monitor);
-    self.index.search({input, n}, options, monitor, {out_ids, out_distances});
+    check_rows(queries.data, n, self.index.params(), "queries", monitor);
+    self.index.search(queries, options, monitor, {out_ids, out_distances});
   });
   return py::make_tuple(std::move(ids), std::move(distances));
 }
 
-py::tuple within(const BoundIndex& self, const py::array& queries, float radius, std::size_t ef, bool exact,
-                 AllowedIds* allowed, std::size_t threads) {
-  const std::byte* input = rows_of(queries, "queries", self.index.params());
-  const auto n = static_cast<std::size_t>(queries.shape(0));
+py::tuple within(const BoundIndex& self, const py::array& rows, float radius, std::size_t ef, bool exact,
+                 AllowedIds* allowed, std::size_t threads, const EachAllowed& each) {
+  const VectorIndex::Queries queries = queries_of(self, rows, each);
   const SearchOptions options = options_of(1, ef, exact, allowed, threads);
   RangeResult result = monitored(py::none(), [&](Monitor* monitor) {
-    check_rows(input, n, self.index.params(), "queries", monitor);
-    return self.index.within({input, n}, radius, options, monitor);
+    check_rows(queries.data, queries.n, self.index.params(), "queries", monitor);
+    return self.index.within(queries, radius, options, monitor);
   });
   return py::make_tuple(take_vector(std::move(result.offsets)), take_vector(std::move(result.ids)),
                         take_vector(std::move(result.distances)));
@@ -301,9 +311,10 @@ void register_index(py::module_& m) {
   sub.attr("MAX_K") = kMaxK;
   sub.attr("MAX_DEGREE") = kMaxDegree;
   sub.def("exact", &exact);
-  py::class_<AllowedIds>(sub, "Allowed").def(py::init([](const py::array& ids) {
+  py::class_<AllowedIds>(sub, "Allowed").def(py::init([](const py::array& ids, bool keep) {
     const std::int64_t* values = require_array<std::int64_t>(ids, "allowed", 1);
     auto allowed = std::make_unique<AllowedIds>();
+    allowed->keep = keep;
     allowed->ids.assign(values, values + ids.shape(0));
     return allowed;
   }));

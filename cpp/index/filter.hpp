@@ -40,6 +40,7 @@ struct SlotSet {
 // Allowed ids, with the bits they last stood for: rows get other slots when they are replaced or compacted, ids do not.
 struct AllowedIds {
   std::vector<std::int64_t> ids;
+  bool keep = true;  // the bits, for the next search
   std::mutex mutex;
   std::shared_ptr<const SlotSet> slots;  // as of `version`
   std::weak_ptr<const RowSet> rows;      // and of these rows

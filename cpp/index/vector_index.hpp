@@ -66,6 +66,7 @@ class VectorIndex {
   struct Queries {
     const std::byte* data;
     std::size_t n;
+    AllowedIds* const* allowed = nullptr;  // one a query (null = all rows) in the place of options.allowed
   };
   struct Results {
     std::int64_t* ids;
@@ -121,8 +122,10 @@ class VectorIndex {
   };
   Snapshot snapshot(AllowedIds* allowed) const;
 
+  void search_some(Queries queries, const Snapshot& snapshot, const SearchOptions& options, Results out) const;
   void search_one(const std::byte* query, const Snapshot& snapshot, const SearchOptions& options,
                   IndexSearchScratch& scratch) const;
+  bool walk_pays(const Snapshot& snapshot, const SearchOptions& options) const;
   bool walks_links(const Snapshot& snapshot, const SearchOptions& options) const;
   void start_walk(const std::byte* query, const Snapshot& snapshot, const SearchOptions& options,
                   IndexSearchScratch& scratch) const;
@@ -131,6 +134,8 @@ class VectorIndex {
   void search_exact(Queries queries, const Snapshot& snapshot, const SearchOptions& options, Results out) const;
   void walk(const Snapshot& snapshot, const Scorer& scorer, const SearchOptions& options, std::size_t wanted,
             IndexSearchScratch& scratch) const;
+  void within_one(const std::byte* query, float limit, const Snapshot& snapshot, const SearchOptions& options,
+                  RangeResult& out) const;
   void scan_within(const Snapshot& snapshot, const Scorer& scorer, float limit, IndexSearchScratch& scratch) const;
   void walk_within(const Snapshot& snapshot, const Scorer& scorer, float limit, std::size_t ef,
                    IndexSearchScratch& scratch) const;

@@ -42,44 +42,52 @@ void VectorIndex::walk_within(const Snapshot& snapshot, const Scorer& scorer, fl
     if (filter.test(c.id)) scratch.found.push_back(c);
 }
 
-RangeResult VectorIndex::within(Queries queries, float radius, const SearchOptions& options, Monitor* monitor) const {
-  const Snapshot snapshot = this->snapshot(options.allowed);
+// What one query finds, closest first.
+void VectorIndex::within_one(const std::byte* query, float limit, const Snapshot& snapshot,
+                             const SearchOptions& options, RangeResult& out) const {
   const RowSet& rows = snapshot.rows();
-  const std::size_t row_bytes = rows.codes.codec->input_bytes();
   const bool exact = options.exact || !rows.graph;
   const CodeRows& first = exact ? rows.finest() : rows.codes;
+  std::unique_ptr<IndexSearchScratch> scratch = take_scratch();
+  const std::byte* input = as_unit(query, params_, scratch->unit);
+  first.codec->prepare(input, scratch->query);
+  const Scorer scorer = first.scorer(scratch->query.query);
+  scratch->found.clear();
+  if (exact) {
+    scan_within(snapshot, scorer, limit, *scratch);
+  } else {
+    if (rows.fine) rows.fine->codec->prepare(input, scratch->fine_query);
+    walk_within(snapshot, scorer, limit, options.ef, *scratch);
+    rerank(rows, *scratch);
+  }
+  std::erase_if(scratch->found, [&](const Neighbour& c) { return !(c.distance <= limit); });
+  sort_in_parts(scratch->found);
+  drop_removed(snapshot, scratch->found);
+  for (const Neighbour& c : scratch->found) {
+    out.ids.push_back(rows.id(c.id));
+    out.distances.push_back(to_distance(c.distance));
+  }
+  give_scratch(std::move(scratch));
+}
+
+RangeResult VectorIndex::within(Queries queries, float radius, const SearchOptions& options, Monitor* monitor) const {
+  const Snapshot shared = snapshot(queries.allowed == nullptr ? options.allowed : nullptr);
+  const std::size_t row_bytes = shared.rows().codes.codec->input_bytes();
   const float limit = to_score(radius);
-  std::vector<std::vector<Neighbour>> found(queries.n);
+  std::vector<RangeResult> found(queries.n);
   const auto body = [&](std::size_t begin, std::size_t end, std::size_t) {
-    std::unique_ptr<IndexSearchScratch> scratch = take_scratch();
     for (std::size_t q = begin; q < end; ++q) {
-      const std::byte* input = as_unit(queries.data + q * row_bytes, params_, scratch->unit);
-      first.codec->prepare(input, scratch->query);
-      const Scorer scorer = first.scorer(scratch->query.query);
-      scratch->found.clear();
-      if (exact) {
-        scan_within(snapshot, scorer, limit, *scratch);
-      } else {
-        if (rows.fine) rows.fine->codec->prepare(input, scratch->fine_query);
-        walk_within(snapshot, scorer, limit, options.ef, *scratch);
-        rerank(rows, *scratch);
-      }
-      std::erase_if(scratch->found, [&](const Neighbour& c) { return !(c.distance <= limit); });
-      sort_in_parts(scratch->found);
-      drop_removed(snapshot, scratch->found);
-      found[q] = scratch->found;
+      AllowedIds* own = queries.allowed == nullptr ? nullptr : queries.allowed[q];
+      within_one(queries.data + q * row_bytes, limit, own == nullptr ? shared : snapshot(own), options, found[q]);
     }
-    give_scratch(std::move(scratch));
   };
   parallel_for(queries.n, options.threads, 1, body, monitor);
   RangeResult result;
   result.offsets.push_back(0);
-  for (const std::vector<Neighbour>& list : found) {
+  for (const RangeResult& one : found) {
     stop_if_asked();
-    for (const Neighbour& c : list) {
-      result.ids.push_back(rows.id(c.id));
-      result.distances.push_back(to_distance(c.distance));
-    }
+    result.ids.insert(result.ids.end(), one.ids.begin(), one.ids.end());
+    result.distances.insert(result.distances.end(), one.distances.begin(), one.distances.end());
     result.offsets.push_back(static_cast<std::int64_t>(result.ids.size()));
   }
   return result;

@@ -15,11 +15,18 @@ namespace {
 constexpr std::size_t kRoomToStop = 4;  // a walk that stops by itself may keep this many times ef nodes
 constexpr std::size_t kQueryGrain = 8;
 constexpr int kTries = 4;
-constexpr double kVisitCost = 4.0;
+// In rows scanned, at 15 to 30 ns: a visit by neighbour codes (0.4 us), and one of the filtered walk, whose line of
+// candidates has no end.
+constexpr double kVisitCost = 16.0;
+constexpr std::size_t kFarVisitCost = 128;
 constexpr std::size_t kWalksAtOnce = 2;  // by neighbour codes; more gain nothing (measured: 2, 4, 8)
 
 // Candidates that are worth a look on finer codes: codes misplace the last few of k.
 std::size_t rerank_count(std::size_t k, bool fine) { return fine ? std::max(2 * k, k + 16) : k; }
+
+// How many nodes that pass a filtered walk should come across: enough for k, though chance deals out fewer than
+// expected.
+std::size_t visits_that_pass(const SearchOptions& options) { return std::max(options.ef, 2 * options.k); }
 
 void scan(const Filter& filter, const Scorer& scorer, TopK& best) {
   float scores[kMostPassing];
@@ -63,7 +70,9 @@ VectorIndex::Snapshot VectorIndex::snapshot(AllowedIds* allowed) const {
     slots->bits.set(slot);
     ++slots->count;
   }
-  out.allowed = allowed->slots = slots;
+  out.allowed = slots;
+  if (!allowed->keep) return out;
+  allowed->slots = slots;
   allowed->rows = out.moment.rows;
   allowed->version = out.moment.version;
   return out;
@@ -102,14 +111,10 @@ void VectorIndex::walk(const Snapshot& snapshot, const Scorer& scorer, const Sea
     if (scratch.found.size() >= needed) return;
     own.begin(n, std::max(graph.degree(0), graph.degree(1)));
   }
-  // A walk visits about ef / selectivity nodes and scores half their neighbours; a scan scores the rows that pass.
-  // By neighbour codes a visit costs about as much as kVisitCost rows.
-  const double visits = static_cast<double>(ef) * static_cast<double>(n) / static_cast<double>(possible);
-  const double cost = rows.links ? kVisitCost : 0.5 * static_cast<double>(graph.degree(0));
-  if (cost * visits < static_cast<double>(possible)) {
+  if (walk_pays(snapshot, options)) {
     if (rows.links ? search_filtered_links({rows.links.get(), scorer, scratch.link_query.query, filter, n,
                                             graph.entry(), ef, options.k, ef},
-                                           static_cast<std::size_t>(static_cast<double>(possible) / kVisitCost), own)
+                                           possible / kFarVisitCost, own)
                    : search_filtered(graph, scorer, descend(graph, scorer, 0, own), {filter, ef, possible}, own)) {
       scratch.found = own.best.sorted();
       if (scratch.found.size() > wanted) scratch.found.resize(wanted);
@@ -152,26 +157,37 @@ void VectorIndex::search_one(const std::byte* query, const Snapshot& snapshot, c
   rerank(rows, scratch);
 }
 
-// Removed rows are walked over; where most are, or some rows alone are allowed, the filtered walk looks farther.
+// A walk visits about ef / selectivity nodes and scores half their neighbours, or their neighbour codes; a scan scores
+// the rows that pass.
+bool VectorIndex::walk_pays(const Snapshot& snapshot, const SearchOptions& options) const {
+  const RowSet& rows = snapshot.rows();
+  const auto possible = static_cast<double>(snapshot.possible());
+  const auto all = static_cast<double>(rows.count.load()) * static_cast<double>(visits_that_pass(options));
+  const double cost = rows.links ? kVisitCost : 0.5 * static_cast<double>(rows.graph->degree(0));
+  return cost * all < possible * possible;
+}
+
+// Rows that were removed or are not allowed are walked over; where most are removed the filtered walk looks farther.
 bool VectorIndex::walks_links(const Snapshot& snapshot, const SearchOptions& options) const {
   const RowSet& rows = snapshot.rows();
-  return rows.links && !options.exact && !snapshot.allowed && snapshot.moment.live * 2 >= rows.count.load() &&
-         snapshot.moment.live > 0;
+  return rows.links && !options.exact && snapshot.moment.live * 2 >= rows.count.load() && snapshot.moment.live > 0;
 }
 
 void VectorIndex::start_walk(const std::byte* query, const Snapshot& snapshot, const SearchOptions& options,
                              IndexSearchScratch& scratch) const {
   const RowSet& rows = snapshot.rows();
-  const std::size_t n = rows.count.load(), live = snapshot.moment.live;
+  const std::size_t n = rows.count.load(), possible = snapshot.possible();
   const std::byte* input = as_unit(query, params_, scratch.unit);
   rows.codes.codec->prepare(input, scratch.query);
   rows.links->prepare(reinterpret_cast<const float*>(input), scratch.link_query);
-  // Room for ef rows that count.
-  const std::size_t ef = (std::max(options.ef, options.k) * n + live - 1) / live;
-  const StopRule stop = snapshot.moment.profile.rule(ef, options.k, score_origin());
+  // Room for ef rows that count. How distances grow says where to stop among all rows, not among those that a filter
+  // leaves.
+  const std::size_t wanted = snapshot.allowed ? visits_that_pass(options) : std::max(options.ef, options.k);
+  const std::size_t ef = (wanted * n + possible - 1) / possible;
+  const StopRule stop = snapshot.allowed ? StopRule{} : snapshot.moment.profile.rule(ef, options.k, score_origin());
   scratch.link_walk.start({rows.links.get(), rows.codes.scorer(scratch.query.query), scratch.link_query.query,
-                           snapshot.filter(), n, rows.graph->entry(), ef, options.k,
-                           stop.ends() ? kRoomToStop * ef : ef, stop, live == n});
+                           snapshot.filter(), n, rows.graph->entry(), ef, snapshot.allowed ? wanted : options.k,
+                           stop.ends() ? kRoomToStop * ef : ef, stop, possible == n});
 }
 
 // Takes turns between walks: while one scores, the block that the other one will need is on its way.
@@ -183,7 +199,10 @@ void VectorIndex::search_by_links(Queries queries, const Snapshot& snapshot, con
     bool walking = false;
   };
   const std::size_t row_bytes = snapshot.rows().codes.codec->input_bytes(), k = options.k;
-  const std::size_t wanted = std::min(k, snapshot.possible());
+  // Where allowed rows lie far from the query, a walk comes across fewer than their share of all rows promises: then
+  // the filtered walk looks farther.
+  const std::size_t wanted =
+      std::min(snapshot.allowed ? std::max(k, visits_that_pass(options) / 2) : k, snapshot.possible());
   std::array<Turn, kWalksAtOnce> turns;
   std::size_t begun = 0, walking = 0, steps = 0;
   const auto begin = [&](Turn& turn) {
@@ -286,28 +305,37 @@ void VectorIndex::search_again(const std::byte* query, const SearchOptions& opti
   give_scratch(std::move(scratch));
 }
 
-void VectorIndex::search(Queries queries, const SearchOptions& options, Monitor* monitor, Results out) const {
-  const Snapshot snapshot = this->snapshot(options.allowed);
+// Queries that share a snapshot.
+void VectorIndex::search_some(Queries queries, const Snapshot& snapshot, const SearchOptions& options,
+                              Results out) const {
   const RowSet& rows = snapshot.rows();
+  const bool scans = snapshot.allowed && rows.graph && !walk_pays(snapshot, options);
+  if (options.exact || !rows.graph || scans) return search_exact(queries, snapshot, options, out);
+  if (walks_links(snapshot, options)) return search_by_links(queries, snapshot, options, out);
   const std::size_t row_bytes = rows.codes.codec->input_bytes(), k = options.k;
+  std::unique_ptr<IndexSearchScratch> scratch = take_scratch();
+  for (std::size_t q = 0; q < queries.n; ++q) {
+    const Results own{out.ids + q * k, out.distances + q * k};
+    search_one(queries.data + q * row_bytes, snapshot, options, *scratch);
+    if (!write_out(snapshot, scratch->found, k, own)) search_again(queries.data + q * row_bytes, options, own);
+  }
+  give_scratch(std::move(scratch));
+}
+
+void VectorIndex::search(Queries queries, const SearchOptions& options, Monitor* monitor, Results out) const {
+  const Snapshot shared = snapshot(queries.allowed == nullptr ? options.allowed : nullptr);
+  const std::size_t row_bytes = shared.rows().codes.codec->input_bytes(), k = options.k;
   const auto body = [&](std::size_t begin, std::size_t end, std::size_t) {
-    if (options.exact || !rows.graph) {
-      search_exact({queries.data + begin * row_bytes, end - begin}, snapshot, options,
-                   {out.ids + begin * k, out.distances + begin * k});
-      return;
+    const auto some = [&](std::size_t first, std::size_t last, const Snapshot& snapshot, const SearchOptions& own) {
+      search_some({queries.data + first * row_bytes, last - first}, snapshot, own,
+                  {out.ids + first * k, out.distances + first * k});
+    };
+    if (queries.allowed == nullptr) return some(begin, end, shared, options);
+    SearchOptions own = options;
+    for (std::size_t q = begin; q < end; ++q) {  // a filter of its own, a moment of its own
+      own.allowed = queries.allowed[q];
+      some(q, q + 1, own.allowed == nullptr ? shared : snapshot(own.allowed), own);
     }
-    if (walks_links(snapshot, options)) {
-      search_by_links({queries.data + begin * row_bytes, end - begin}, snapshot, options,
-                      {out.ids + begin * k, out.distances + begin * k});
-      return;
-    }
-    std::unique_ptr<IndexSearchScratch> scratch = take_scratch();
-    for (std::size_t q = begin; q < end; ++q) {
-      const Results own{out.ids + q * k, out.distances + q * k};
-      search_one(queries.data + q * row_bytes, snapshot, options, *scratch);
-      if (!write_out(snapshot, scratch->found, k, own)) search_again(queries.data + q * row_bytes, options, own);
-    }
-    give_scratch(std::move(scratch));
   };
   parallel_for(queries.n, options.threads, kQueryGrain, body, monitor);
 }

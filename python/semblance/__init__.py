@@ -12,6 +12,7 @@ from .errors import ArgumentError, CapacityError, Error, FormatError, NotFoundEr
 
 if TYPE_CHECKING:
     from . import codecs as codecs
+    from . import gpu as gpu
     from . import kernels as kernels
     from . import tables as tables
     from .collection import Collection as Collection
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
     from .encode import TokenLengths as TokenLengths
     from .encode import distill as distill
     from .encode import merge_encoders as merge_encoders
+    from .filters import Allowed as Allowed
+    from .fusion import fuse as fuse
     from .ground_truth import exact as exact
     from .index import Index as Index
     from .results import Hits as Hits
     from .results import Ranges as Ranges
     from .results import Report as Report
     from .results import TuneReport as TuneReport
-    from .searching import Allowed as Allowed
+    from .spaces_index import SpacesIndex as SpacesIndex
     from .tables import EmbeddingTable as EmbeddingTable
     from .tables import TableGroup as TableGroup
 
@@ -37,7 +40,7 @@ __version__ = "0.1.0"
 
 # Where each public name lives; a module of this package where the value is None.
 _HOMES: dict[str, str | None] = {
-    "Allowed": "searching",
+    "Allowed": "filters",
     "Batching": "encode",
     "Collection": "collection",
     "EmbeddingTable": "tables",
@@ -49,12 +52,15 @@ _HOMES: dict[str, str | None] = {
     "Ranking": "encode",
     "Report": "results",
     "Reranker": "encode",
+    "SpacesIndex": "spaces_index",
     "TableGroup": "tables",
     "TokenLengths": "encode",
     "TuneReport": "results",
     "codecs": None,
     "distill": "encode",
     "exact": "ground_truth",
+    "fuse": "fusion",
+    "gpu": None,
     "kernels": None,
     "merge_encoders": "encode",
     "tables": None,
@@ -78,6 +84,7 @@ __all__ = [
     "Ranking",
     "Report",
     "Reranker",
+    "SpacesIndex",
     "TableGroup",
     "TokenLengths",
     "TuneReport",
@@ -85,6 +92,8 @@ __all__ = [
     "codecs",
     "distill",
     "exact",
+    "fuse",
+    "gpu",
     "kernels",
     "merge_encoders",
     "tables",

@@ -12,46 +12,16 @@ from ._core import index as _native
 from .arrays import F32, I64, as_array, bit_rows, count, describe, flag, float_rows, int_ids, number, thread_count
 from .diversity import choose_diverse
 from .errors import ArgumentError
+from .filters import Allowed, filters_of, one_filter
 from .ground_truth import exact as _exact
 from .results import Hits, Ranges, TuneReport
 from .tuning import smallest_ef
 
-__all__ = ["Allowed", "Searchable"]
+__all__ = ["Searchable"]
 
 MAX_EF = 1 << 20
 FLOAT_MAX = float(np.finfo(np.float32).max)
 SMALLEST_RECALL = 1e-6
-
-
-class Allowed:
-    """Ids that a search may return, made once by `Index.allow` and used in any number of searches.
-
-    Attributes
-    ----------
-    ids : numpy.ndarray
-        int64 (n,).
-
-    Examples
-    --------
-    >>> import semblance as sb
-    >>> index = sb.Index(2)
-    >>> _ = index.add([[1.0, 0.0], [0.0, 1.0]])
-    >>> allowed = index.allow([1])
-    >>> allowed, index.search([[1.0, 0.1]], k=1, allowed=allowed).ids.tolist()
-    (Allowed(1 ids), [[1]])
-    """
-
-    __slots__ = ("_native", "ids")
-
-    def __init__(self, ids: I64) -> None:
-        self.ids = ids
-        self._native = _native.Allowed(ids)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __repr__(self) -> str:
-        return f"Allowed({len(self.ids)} ids)"
 
 
 class Searchable:
@@ -105,7 +75,8 @@ class Searchable:
         ef : int, optional
             Candidates the walk keeps, at least k; by default `ef` of the index, or k where that is larger.
         allowed : Allowed, array_like of int ids, or bool mask in the order of `ids()`, optional
-            Only these rows are returned, and never fewer than min(k, allowed rows).
+            Only these rows are returned, and never fewer than min(k, allowed rows). A list of such filters, or an array
+            of two dimensions, holds one a query (None = all rows).
         exact : bool
             Scan all rows at the finest stored precision.
         threads : int
@@ -119,7 +90,8 @@ class Searchable:
         Raises
         ------
         ArgumentError
-            Wrong shape or dtype, NaN, infinity, a zero query under cosine, k < 1, ef < k.
+            Wrong shape or dtype, NaN, infinity, a zero query under cosine, k < 1, ef < k, another number of filters
+            than of queries.
 
         Examples
         --------
@@ -128,15 +100,17 @@ class Searchable:
         >>> ids, distances = index.search([[1.0, 0.1]], k=1)
         >>> ids.tolist()
         [[0]]
+        >>> index.search([[1.0, 0.1], [1.0, 0.1]], k=1, allowed=[None, [1]]).ids.tolist()
+        [[0], [1]]
         """
         rows = self._rows(queries, "queries")
         if type(k) is not int or not 1 <= k <= _native.MAX_K:
             k = count(k, "k", 1, _native.MAX_K)
         ef = max(self._ef, k) if ef is None else count(ef, "ef", k, MAX_EF)
-        native_allowed = None if allowed is None else self._allowed(allowed)._native
+        shared, each = (None, None) if allowed is None else filters_of(allowed, len(rows), self.ids)
         if type(threads) is not int or not 0 <= threads <= 1:
             threads = thread_count(threads)
-        return Hits._make(self._native.search(rows, k, ef, flag(exact, "exact"), native_allowed, threads))
+        return Hits._make(self._native.search(rows, k, ef, flag(exact, "exact"), shared, threads, each))
 
     def within(
         self,
@@ -181,10 +155,9 @@ class Searchable:
         rows = self._rows(queries, "queries")
         radius = number(radius, "radius", -FLOAT_MAX, FLOAT_MAX)
         ef = max(self._ef, 100) if ef is None else count(ef, "ef", 1, MAX_EF)
-        native_allowed = None if allowed is None else self._allowed(allowed)._native
-        return Ranges._make(
-            self._native.within(rows, radius, ef, flag(exact, "exact"), native_allowed, thread_count(threads))
-        )
+        shared, each = filters_of(allowed, len(rows), self.ids)
+        threads = thread_count(threads)
+        return Ranges._make(self._native.within(rows, radius, ef, flag(exact, "exact"), shared, threads, each))
 
     def get(self, ids: Any) -> npt.NDArray[Any]:
         """Return stored rows at the finest precision kept (unit vectors under cosine).
@@ -238,18 +211,7 @@ class Searchable:
         >>> index.search([[1.0, 0.1]], k=1, allowed=index.allow([1])).ids.tolist()
         [[1]]
         """
-        return self._allowed(ids)
-
-    def _allowed(self, allowed: Any) -> Allowed:
-        if isinstance(allowed, Allowed):
-            return allowed
-        array = as_array(allowed, "allowed", "ids or a bool mask")
-        if array.dtype == np.bool_:
-            present = self.ids()
-            if array.shape != present.shape:
-                raise ArgumentError(f"allowed: expected a bool mask of shape ({len(present)},), got {describe(array)}")
-            return Allowed(np.ascontiguousarray(present[array]))
-        return Allowed(int_ids(array, "allowed"))
+        return one_filter(ids, self.ids)
 
     def diverse(
         self,

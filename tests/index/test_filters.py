@@ -161,6 +161,83 @@ def test_a_filter_outlives_its_index() -> None:
         assert set(index.search(rows[:5], 4, allowed=shared).ids.ravel().tolist()) == {3, 7, 70, -1}
 
 
+@pytest.mark.parametrize("form", ["ids", "mask", "allowed", "mixed"])
+@pytest.mark.parametrize("side", ["near", "far"])
+def test_a_filter_a_query(filled: tuple[sb.Index, np.ndarray, np.ndarray], form: str, side: str) -> None:
+    """Each query among its own nearest or farthest rows, every share of them, in one call."""
+    index, rows, queries = filled
+    shares = np.resize(SHARES, Q)
+    order = nearest(rows, queries, N, index.metric)[0]
+    chosen = [(o if side == "near" else o[::-1])[: int(N * share)] for o, share in zip(order, shares, strict=True)]
+    make = [lambda i: i, lambda i: np.isin(index.ids(), i), index.allow, lambda i: i.tolist()]
+    forms = {"ids": [0], "mask": [1], "allowed": [2], "mixed": [0, 1, 2, 3]}[form]
+    allowed = [make[forms[q % len(forms)]](ids * 3 + 1) for q, ids in enumerate(chosen)]
+    if form == "mixed":
+        allowed[-1], chosen[-1] = None, np.arange(N)
+    for options in ({"threads": 1}, {"threads": 2, "ef": 100}, {"exact": True}):
+        hits = index.search(queries, K, allowed=allowed, **options)
+        shares_found = [
+            share_found(sb.Hits(*(part[q : q + 1] for part in hits)), ids * 3 + 1, rows[ids], queries[q : q + 1],
+                        index.metric)
+            for q, ids in enumerate(chosen)
+        ]  # fmt: skip
+        assert np.mean(shares_found) >= (1.0 if "exact" in options else 0.95)
+        for q in (0, 3, Q - 1):
+            alone = index.search(queries[q : q + 1], K, allowed=allowed[q], **options)
+            np.testing.assert_array_equal(alone.ids[0], hits.ids[q])
+
+
+def test_filters_of_every_query_in_one_array(filled: tuple[sb.Index, np.ndarray, np.ndarray]) -> None:
+    index, _, queries = filled
+    ids = np.random.default_rng(0).permutation(N)[: Q * 20].reshape(Q, 20) * 3 + 1
+    by_list = index.search(queries, K, allowed=list(ids))
+    masks = np.array([np.isin(index.ids(), row) for row in ids])
+    for allowed in (ids, masks, tuple(ids)):
+        np.testing.assert_array_equal(index.search(queries, K, allowed=allowed).ids, by_list.ids)
+    ranges = index.within(queries, float(by_list.distances.max()) + 1e-3, allowed=ids, exact=True)
+    for q in range(Q):
+        found = ranges.ids[ranges.offsets[q] : ranges.offsets[q + 1]]
+        assert np.isin(found, ids[q]).all()
+        assert set(by_list.ids[q].tolist()) <= set(found.tolist())
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "flat"])
+def test_filters_of_queries_follow_changes(kind: str) -> None:
+    rows, queries = sample("l2", 600, D), sample("l2", 4, D, seed=1)
+    index = sb.Index(D, metric="l2", kind=kind)
+    index.add(rows)
+    kept = index.allow(np.arange(100))
+    allowed = [kept, kept, np.arange(50, 150), None]
+    for _ in range(2):
+        index.remove(np.arange(0, 600, 2))
+        hits = index.search(queries, 60, allowed=allowed)
+        assert ((hits.ids >= 0).sum(axis=1) == [50, 50, 50, 60]).all()
+        assert (hits.ids[hits.ids >= 0] % 2 == 1).all()
+        ranges = index.within(queries, 1e6, allowed=allowed, exact=True)
+        assert np.diff(ranges.offsets).tolist() == [50, 50, 50, 300]
+        index.compact()
+
+
+def test_wrong_filters_of_queries_are_named() -> None:
+    index = sb.Index.build(sample("l2", 20, 4), metric="l2")
+    queries = sample("l2", 2, 4)
+    bad = [
+        ([[1]], "allowed: expected one filter for all queries or 2, one each, got 1"),
+        (np.zeros((3, 4), np.int64), "allowed: expected one filter for all queries or 2, one each, got 3"),
+        ([[1], [0.5]], r"allowed\[1\]: expected int64"),
+        ([None, np.zeros(19, bool)], r"allowed\[1\]: expected a bool mask of shape \(20,\)"),
+        ([None, np.zeros((1, 2), np.int64)], r"allowed\[1\]: expected int64"),
+        (["a", "b"], r"allowed\[0\]: expected int64"),
+        ([1, None], r"allowed\[0\]: expected int64"),
+        ({1: 2}, "allowed: expected"),
+    ]
+    for allowed, message in bad:
+        for call in (index.search, lambda q, **options: index.within(q, 1.0, **options)):
+            with pytest.raises(sb.ArgumentError, match=message):
+                call(queries, allowed=allowed)
+    assert index.search(queries[:0], allowed=[]).ids.shape == (0, 10)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_filtered_flat_index_is_exact(metric: str) -> None:
     rows, queries = sample(metric, 500, D), sample(metric, Q, D, seed=1)

@@ -30,8 +30,8 @@ ALLOWED = {
     "cpp/bind": (r".+", r".+"),
 }
 # files and folders
-CORE_IMPORTERS = {"index.py", "searching.py", "ground_truth.py", "codecs.py", "kernels.py", "tables", "measure"}
-CORE_IMPORTERS |= {"encode/wordpiece.py"}
+CORE_IMPORTERS = {"index.py", "searching.py", "filters.py", "ground_truth.py", "codecs.py", "kernels.py", "tables"}
+CORE_IMPORTERS |= {"measure", "encode/wordpiece.py"}
 
 
 def native_sources() -> list[Path]:

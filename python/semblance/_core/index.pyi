@@ -14,7 +14,7 @@ MAX_DIM: int
 MAX_K: int
 
 class Allowed:
-    def __init__(self, ids: _I64) -> None: ...
+    def __init__(self, ids: _I64, keep: bool) -> None: ...
 
 class Frozen:
     def tensors(self) -> dict[str, _Array]: ...
@@ -35,11 +35,25 @@ class Index:
     def remove(self, ids: _I64) -> int: ...
     def restore(self, tensors: dict[str, _Array]) -> None: ...
     def search(
-        self, queries: _Array, k: int, ef: int, exact: bool, allowed: Allowed | None, threads: int
+        self,
+        rows: _Array,
+        k: int,
+        ef: int,
+        exact: bool,
+        allowed: Allowed | None,
+        threads: int,
+        each: list[Allowed | None] | None,
     ) -> tuple[_I64, _F32]: ...
     def stats(self) -> dict[str, Any]: ...
     def within(
-        self, queries: _Array, radius: float, ef: int, exact: bool, allowed: Allowed | None, threads: int
+        self,
+        rows: _Array,
+        radius: float,
+        ef: int,
+        exact: bool,
+        allowed: Allowed | None,
+        threads: int,
+        each: list[Allowed | None] | None,
     ) -> tuple[_I64, _I64, _F32]: ...
 
 def exact(vectors: _Array, queries: _Array, k: int, metric: str, threads: int) -> tuple[_I64, _F32]: ...
