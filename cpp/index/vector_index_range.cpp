@@ -46,7 +46,7 @@ RangeResult VectorIndex::within(Queries queries, float radius, const SearchOptio
   const RowSet& rows = snapshot.rows();
   const std::size_t row_bytes = rows.codes.codec->input_bytes();
   const bool exact = options.exact || !rows.graph;
-  const CodeRows& first = exact ? rows.finest() : rows.codes;
+  const CodeRows& first = exact ? rows.finest() : rows.precise();
   const float limit = to_score(radius);
   std::vector<std::vector<Neighbour>> found(queries.n);
   const auto body = [&](std::size_t begin, std::size_t end, std::size_t) {

@@ -22,6 +22,10 @@ def bits(n: int, d: int) -> np.ndarray:
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    split = sb.Index(20, metric="ip", codes="i4", rerank="i8", max_degree=8, ef_construction=40, seed=5)
+    split.add(rows(150, 20), np.arange(150) + 7)
+    split.remove([9])
+    split.save(folder / "index-hnsw-i4.sb")
     cosine = sb.Index(16, max_degree=8, ef_construction=40, seed=3)
     cosine.add(rows(150, 16) + 0.5, np.arange(150) * 2)
     cosine.remove([0, 20, 298])

@@ -61,7 +61,20 @@ def test_hnsw_hamming(golden: Path, mmap: bool) -> None:
         np.testing.assert_array_equal(index.search(BITS[:30], 5, **options).distances, near)
 
 
-@pytest.mark.parametrize("name", ["index-hnsw-cosine.sb", "index-flat-l2.sb", "index-hnsw-hamming.sb"])
+def test_split_rows(golden: Path, mmap: bool) -> None:
+    index = sb.Index.load(golden / "index-hnsw-i4.sb", mmap=mmap)
+    assert (index.codes, index.rerank, index.metric, len(index)) == ("i4", "i8", "ip", 149)
+    kept = np.setdiff1d(np.arange(150), [2])
+    np.testing.assert_allclose(index.get(kept + 7), NUMBERS[kept, :20], atol=4 / 127 / 2 * 1.01)
+    near = nearest(NUMBERS[kept, :20], NUMBERS[:30, :20], 5, "ip")[1]
+    for options in ({"exact": True}, {"ef": 149}):
+        np.testing.assert_allclose(index.search(NUMBERS[:30, :20], 5, **options).distances, near, atol=2.0)
+
+
+NAMES = ["index-hnsw-cosine.sb", "index-flat-l2.sb", "index-hnsw-hamming.sb", "index-hnsw-i4.sb"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_they_take_changes_and_are_written_again(golden: Path, tmp_path: Path, name: str, mmap: bool) -> None:
     before = (golden / name).read_bytes()
     assert len(before) < 50_000
