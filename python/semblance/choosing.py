@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from . import codecs
-from .arrays import I64
+from .arrays import I64, count, number
 from .errors import ArgumentError
-from .tuning import recall_at_k
+from .tuning import SMALLEST_RECALL, recall_at_k
 
 __all__ = ["Choice"]
 
@@ -68,6 +68,21 @@ def bytes_a_row(codes: str, rerank: str | None, d: int, max_degree: int) -> int:
     if (codes, rerank) == ("i4", "i8"):
         return graph + (2 * ((d + 7) // 8 * 4) + 12 + 15) // 16 * 16
     return graph + row(codes) + row(rerank)
+
+
+def settle(
+    index: Any, rows: npt.NDArray[Any], params: dict[str, Any], recall: float, memory: int | None, threads: int
+) -> Choice | None:
+    """`choose` for the arguments of `Index.build` and the empty index they make; None where nothing is to choose."""
+    recall = number(recall, "recall", SMALLEST_RECALL, 1.0)
+    if params.get("codes", "auto") != "auto" or index.kind == "flat" or index.metric in codecs.BINARY_METRICS:
+        if memory is not None:
+            raise ArgumentError("memory: expected None, or codes='auto' for float vectors in a graph beside it")
+        return None
+    options: dict[str, Any] = {name: int(index._params[name]) for name in ("max_degree", "seed")}
+    options |= {"metric": index.metric, "rerank": params.get("rerank", "auto"), "threads": threads}
+    memory = None if memory is None else count(memory, "memory", 1, 2**63 - 1)
+    return choose(rows, type(index).build, options, recall, memory)
 
 
 def choose(

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from . import choosing, codecs, kernels, storage
 from ._core import index as _native
-from .arrays import I64, Progress, as_array, count, describe, int_ids, number, progress_callback, thread_count
+from .arrays import I64, Progress, as_array, count, describe, int_ids, progress_callback, thread_count
 from .errors import ArgumentError, FormatError
 from .results import Report
-from .searching import MAX_EF, SMALLEST_RECALL, Searchable
+from .searching import MAX_EF, Searchable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -47,8 +47,7 @@ class Index(Searchable):
     kind : {"hnsw", "flat"}
         A graph (approximate, sublinear) or a scan (exact, linear).
     codes : str
-        What a walk reads, see `semblance.codecs`: ``"auto"``, ``"f32"``, ``"f16"``, ``"bf16"``, ``"i8"``, ``"i4"`` or
-        ``"b1"``.
+        What a walk reads: ``"auto"``, ``"f32"``, ``"f16"``, ``"bf16"``, ``"i8"``, ``"i4"``, ``"b1"`` (`semblance.codecs`).
     rerank : str or None
         A finer copy that reorders what the walk found; `get` returns rows at its precision.
     max_degree : int
@@ -448,9 +447,9 @@ class Index(Searchable):
         threads, progress
             As in `add`.
         recall : float
-            What ``codes="auto"`` should reach at k 10 and ef 64 on a sample of the rows; see `choice`.
+            What ``codes="auto"`` should reach at k 10 and ef 64 on a sample of the rows.
         memory : int, optional
-            Bytes that the index may take, which bounds what ``codes="auto"`` chooses from.
+            Bytes that the index may take: a bound for ``codes="auto"``.
         **params
             As for `Index`, without d.
 
@@ -473,29 +472,14 @@ class Index(Searchable):
         array = as_array(vectors, "vectors", "shape (n, d)")
         if array.ndim != 2:
             raise ArgumentError(f"vectors: expected shape (n, d), got {describe(array)}")
-        metric = params.get("metric")
-        bits = 8 if isinstance(metric, str) and metric in codecs.BINARY_METRICS else 1
-        recall = number(recall, "recall", SMALLEST_RECALL, 1.0)
+        bits = 8 if str(params.get("metric")) in codecs.BINARY_METRICS else 1
         index = cls(array.shape[1] * bits, **params)
-        choice = index._choose(array, params, recall, memory, threads)
+        choice = choosing.settle(index, array, params, recall, memory, threads)
         if choice is not None:
             index = cls(array.shape[1], **{**params, "codes": choice.codes, "rerank": choice.rerank})
             index.choice = choice
         index.add(array, ids, threads=threads, progress=progress)
         return index
-
-    def _choose(
-        self, rows: npt.NDArray[Any], params: dict[str, Any], recall: float, memory: int | None, threads: int
-    ) -> choosing.Choice | None:
-        """Settle ``codes="auto"`` by measuring; None where there is nothing to choose."""
-        if params.get("codes", "auto") != "auto" or self.kind == "flat" or self._binary:
-            if memory is not None:
-                raise ArgumentError("memory: expected None, or codes='auto' for float vectors in a graph beside it")
-            return None
-        options: dict[str, Any] = {name: int(self._params[name]) for name in ("max_degree", "seed")}
-        options |= {"metric": self.metric, "rerank": params.get("rerank", "auto"), "threads": threads}
-        memory = None if memory is None else count(memory, "memory", 1, 2**63 - 1)
-        return choosing.choose(rows, type(self).build, options, recall, memory)
 
 
 def _parameter(metadata: Mapping[str, str], name: str) -> str | None:

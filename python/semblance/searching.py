@@ -16,13 +16,12 @@ from .diversity import choose_diverse
 from .errors import ArgumentError
 from .ground_truth import exact as _exact
 from .results import Hits, Ranges, TuneReport
-from .tuning import smallest_ef
+from .tuning import SMALLEST_RECALL, smallest_ef
 
 __all__ = ["Allowed", "Searchable"]
 
 MAX_EF = 1 << 20
 FLOAT_MAX = float(np.finfo(np.float32).max)
-SMALLEST_RECALL = 1e-6
 
 
 class Allowed:
