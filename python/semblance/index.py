@@ -47,7 +47,7 @@ class Index(Searchable):
     kind : {"hnsw", "flat"}
         A graph (approximate, sublinear) or a scan (exact, linear).
     codes : str
-        What a walk reads: ``"auto"``, ``"f32"``, ``"f16"``, ``"bf16"``, ``"i8"``, ``"i4"``, ``"b1"`` (`semblance.codecs`).
+        What a walk reads: "auto", "f32", "f16", "bf16", "i8", "i4" or "b1", see `semblance.codecs`.
     rerank : str or None
         A finer copy that reorders what the walk found; `get` returns rows at its precision.
     max_degree : int
