@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <vector>
 
 namespace semblance::reference {
 namespace {
@@ -53,9 +54,15 @@ constexpr SmallFloat kF16{5, 10}, kBf16{8, 7};
 
 double query_value(RowFormat format, const Query& query, std::size_t j) {
   const auto* values = static_cast<const std::byte*>(query.values);
-  if (format == RowFormat::i8)
+  if (format == RowFormat::i8 || format == RowFormat::i4 || format == RowFormat::i4x2)
     return static_cast<double>(query.scale) * static_cast<double>(load<std::int8_t>(values + j));
   return static_cast<double>(load<float>(values + 4 * j));
+}
+
+// The half of value j in a plane of an i4 row.
+int half(const std::byte* plane, std::size_t dim, std::size_t j) {
+  const std::size_t bytes = kernels::i4_plane_bytes(dim);
+  return j < bytes ? std::to_integer<int>(plane[j]) & 15 : std::to_integer<int>(plane[j - bytes]) >> 4;
 }
 
 Truth score_bits(Score metric, const Query& query, const std::byte* row, std::size_t dim) {
@@ -87,6 +94,10 @@ std::size_t row_bytes(RowFormat format, std::size_t dim) {
       return 2 * dim;
     case RowFormat::i8:
       return kernels::i8_row_bytes(dim);
+    case RowFormat::i4:
+      return kernels::i4_row_bytes(dim);
+    case RowFormat::i4x2:
+      return kernels::i4x2_row_bytes(dim);
     case RowFormat::bits:
       return dim / 8;
   }
@@ -104,6 +115,11 @@ double value(RowFormat format, const std::byte* row, std::size_t dim, std::size_
     case RowFormat::i8:
       return static_cast<double>(load<float>(row + kernels::i8_tail_offset(dim))) *
              (std::to_integer<int>(row[j]) - 128);
+    case RowFormat::i4:
+      return static_cast<double>(load<float>(row + kernels::i4_plane_bytes(dim))) * (2 * half(row, dim, j) - 15);
+    case RowFormat::i4x2:
+      return static_cast<double>(load<float>(row + kernels::i4x2_row_bytes(dim) - 4)) *
+             (16 * half(row, dim, j) + half(row + kernels::i4_row_bytes(dim), dim, j) - 128);
     case RowFormat::bits:
       break;
   }
@@ -113,13 +129,21 @@ double value(RowFormat format, const std::byte* row, std::size_t dim, std::size_
 Truth score(RowFormat format, Score metric, const Query& query, const std::byte* row, std::size_t dim) {
   if (format == RowFormat::bits) return score_bits(metric, query, row, dim);
   Truth truth{0.0, 0.0};
+  // i4 rows keep the norm of the row that they stand for, not their own.
+  const bool by_norm = format == RowFormat::i4 && metric == Score::l2;
+  if (by_norm) {
+    truth.value = static_cast<double>(query.squared_norm) +
+                  static_cast<double>(load<float>(row + kernels::i4_plane_bytes(dim) + 4));
+    truth.magnitude = truth.value;
+  }
   for (std::size_t j = 0; j < dim; ++j) {
     const double q = query_value(format, query, j), r = value(format, row, dim, j);
-    truth.value += metric == Score::l2 ? (q - r) * (q - r) : -q * r;
-    // The i8 kernels add up squared norms, so their errors follow those.
+    truth.value += by_norm ? -2.0 * q * r : metric == Score::l2 ? (q - r) * (q - r) : -q * r;
+    // The kernels of codes add up squared norms, so their errors follow those.
     truth.magnitude +=
-        format == RowFormat::i8 ? q * q + r * r : (metric == Score::l2 ? (q - r) * (q - r) : std::fabs(q * r));
+        format >= RowFormat::i8 ? q * q + r * r : (metric == Score::l2 ? (q - r) * (q - r) : std::fabs(q * r));
   }
+  if (by_norm) truth.value = std::max(truth.value, 0.0);
   return truth;
 }
 
@@ -136,6 +160,32 @@ void encode_i8(const float* x, std::size_t dim, std::byte* out) {
   }
   const float tail[2] = {scale, static_cast<float>(static_cast<double>(scale) * static_cast<double>(scale) * squares)};
   std::memcpy(out + kernels::i8_tail_offset(dim), tail, sizeof tail);
+}
+
+void encode_i4(RowFormat format, const float* x, std::size_t dim, std::byte* out) {
+  std::vector<std::byte> codes(kernels::i8_row_bytes(dim));
+  encode_i8(x, dim, codes.data());
+  const std::size_t plane = kernels::i4_plane_bytes(dim), lower = kernels::i4_row_bytes(dim);
+  codes.resize(std::max(codes.size(), 2 * plane));
+  float tail[2];
+  std::memcpy(tail, codes.data() + kernels::i8_tail_offset(dim), sizeof tail);
+  double squares = 0.0, along = 0.0;
+  for (std::size_t j = 0; j < 2 * plane; ++j) {
+    const unsigned code = j < dim ? std::to_integer<unsigned>(codes[j]) : 128U;
+    const unsigned shift = j < plane ? 0 : 4;
+    const std::byte upper{static_cast<unsigned char>((code >> 4U) << shift)};
+    const std::byte rest{static_cast<unsigned char>((code & 15U) << shift)};
+    std::byte &first = out[j % plane], &second = out[lower + j % plane];
+    first = j < plane ? upper : first | upper;
+    if (format == RowFormat::i4x2) second = j < plane ? rest : second | rest;
+    const double value = static_cast<double>(code) - 128.0;
+    squares += value * value;
+    along += value * (2.0 * static_cast<double>(code >> 4U) - 15.0);
+  }
+  const double scale = static_cast<double>(tail[0]);
+  const float front[2] = {along > 0.0 ? static_cast<float>(scale * squares / along) : 0.0F, tail[1]};
+  std::memcpy(out + plane, front, sizeof front);
+  if (format == RowFormat::i4x2) std::memcpy(out + kernels::i4x2_row_bytes(dim) - 4, tail, 4);
 }
 
 }  // namespace semblance::reference

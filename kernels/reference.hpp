@@ -34,5 +34,7 @@ std::uint16_t bf16_bits(float x);
 
 // One i8 row with its padding and tail; codes are x / scale in f32, to the nearest integer, ties to even.
 void encode_i8(const float* x, std::size_t dim, std::byte* out);
+// One i4 or i4x2 row: the halves of the i8 codes.
+void encode_i4(RowFormat, const float* x, std::size_t dim, std::byte* out);
 
 }  // namespace semblance::reference

@@ -16,7 +16,7 @@ using namespace semblance::kernels;
 namespace {
 
 constexpr int kRepeats = 9;
-constexpr const char* kFormatNames[kRowFormats] = {"f32", "f16", "bf16", "i8", "bits"};
+constexpr const char* kFormatNames[kRowFormats] = {"f32", "f16", "bf16", "i8", "i4", "i4x2", "bits"};
 constexpr const char* kScoreNames[kScores] = {"ip", "l2", "hamming", "jaccard"};
 
 struct Free {
@@ -52,7 +52,7 @@ struct Data {
       }
     }
     query_bytes.resize(4 * dim);
-    if (format == RowFormat::i8 || format == RowFormat::bits)
+    if (format >= RowFormat::i8)  // any bytes do as codes
       std::copy_n(rows.get(), row_bytes, query_bytes.data());
     else
       std::copy_n(reinterpret_cast<std::byte*>(x.data()), 4 * dim, query_bytes.data());

@@ -132,7 +132,7 @@ py::dict stats(const BoundIndex& self) {
   py::dict out, bytes;
   const std::size_t row_bytes = n * rows->codes.arena.row_bytes();
   bytes["codes"] = rows->links ? n * rows->links->row_bytes() : row_bytes;
-  bytes["rerank"] = rows->links ? row_bytes : rows->fine ? n * rows->fine->arena.row_bytes() : 0;
+  bytes["rerank"] = rows->links ? row_bytes : rows->codes.own && rows->fine ? n * rows->fine->arena.row_bytes() : 0;
   bytes["graph"] = rows->graph ? rows->graph->bytes() : 0;
   bytes["ids"] = n * sizeof(std::int64_t) + rows->map.bytes() + n * sizeof(std::uint32_t);
   out["rows"] = n;
@@ -166,7 +166,7 @@ struct Frozen {
     };
     py::dict out;
     out[rows->links ? "rerank" : "codes"] = bytes(rows->codes);
-    if (rows->fine) out["rerank"] = bytes(*rows->fine);
+    if (rows->fine && rows->codes.own) out["rerank"] = bytes(*rows->fine);
     if (rows->links)
       out["codes"] = view_of(reinterpret_cast<const std::uint8_t*>(rows->links->data()),
                              {n, static_cast<py::ssize_t>(rows->links->row_bytes())}, rows);
@@ -234,7 +234,7 @@ void restore(BoundIndex& self, const py::dict& tensors) {
     return reinterpret_cast<const std::byte*>(tensor<std::uint8_t>(tensors, name, {parts.n, part.arena.row_bytes()}));
   };
   parts.codes = codes(rows->links ? "rerank" : "codes", rows->codes);
-  if (rows->fine) parts.fine = codes("rerank", *rows->fine);
+  if (rows->fine) parts.fine = rows->codes.own ? codes("rerank", *rows->fine) : parts.codes;
   if (rows->links)
     parts.links =
         reinterpret_cast<const std::byte*>(tensor<std::uint8_t>(tensors, "codes", {parts.n, rows->links->row_bytes()}));

@@ -41,7 +41,7 @@ std::size_t index_of(const char* where, const std::string& name, const std::vect
 }
 
 RowFormat format_named(const std::string& name) {
-  return static_cast<RowFormat>(index_of("format", name, {"f32", "f16", "bf16", "i8", "bits"}));
+  return static_cast<RowFormat>(index_of("format", name, {"f32", "f16", "bf16", "i8", "i4", "i4x2", "bits"}));
 }
 Score score_named(const std::string& name) {
   return static_cast<Score>(index_of("score", name, {"ip", "l2", "hamming", "jaccard"}));
@@ -50,6 +50,8 @@ Score score_named(const std::string& name) {
 std::size_t row_bytes(RowFormat format, std::size_t dim) {
   if (format == RowFormat::f32) return 4 * dim;
   if (format == RowFormat::i8) return kernels::i8_row_bytes(dim);
+  if (format == RowFormat::i4) return kernels::i4_row_bytes(dim);
+  if (format == RowFormat::i4x2) return kernels::i4x2_row_bytes(dim);
   return format == RowFormat::bits ? dim / 8 : 2 * dim;
 }
 
@@ -96,7 +98,7 @@ struct PreparedQuery {
       dim = static_cast<std::size_t>(from.size());
     }
     check_dim("query", format == RowFormat::bits ? dim / 8 : dim);
-    if (format == RowFormat::i8) encode();
+    if (format >= RowFormat::i8 && format <= RowFormat::i4x2) encode();
   }
 
   void encode() {
@@ -111,6 +113,8 @@ struct PreparedQuery {
       query.sum += std::to_integer<std::int32_t>(code[j]) - 128;
       code[j] ^= std::byte{128};  // code + 128 as u8 -> code as i8
     }
+    code.resize(std::max(code.size(), 2 * kernels::i4_plane_bytes(dim)));
+    std::fill(code.begin() + static_cast<std::ptrdiff_t>(dim), code.end(), std::byte{0});
     query.values = code.data();
   }
 };
@@ -150,7 +154,8 @@ Floats score_tile(const std::string& score_name, const py::array& queries, const
 
 RowFormat numeric_format(const std::string& name) {
   const RowFormat format = format_named(name);
-  if (format == RowFormat::bits) throw ArgumentError(expected("format", "one of f32, f16, bf16, i8", "'bits'"));
+  if (format == RowFormat::bits)
+    throw ArgumentError(expected("format", "one of f32, f16, bf16, i8, i4, i4x2", "'bits'"));
   return format;
 }
 
@@ -160,7 +165,7 @@ Bytes encode_rows(const std::string& format_name, const py::array& rows, const s
   const float* from = require_array<float>(rows, "rows", 2);
   const auto n = static_cast<std::size_t>(rows.shape(0)), dim = static_cast<std::size_t>(rows.shape(1));
   check_dim("rows", dim);
-  if (format == RowFormat::i8) check_finite("rows", from, n * dim);
+  if (format >= RowFormat::i8) check_finite("rows", from, n * dim);
   const std::size_t stride = row_bytes(format, dim);
   Bytes out({n, stride});
   auto* to = reinterpret_cast<std::byte*>(out.mutable_data());

@@ -50,13 +50,16 @@ class Codec {
   std::size_t dim_;
 };
 
-// The codec of that name ("f32", "f16", "bf16", "i8", "b1") for a metric; ArgumentError where the two do not go
+// The codec of that name ("f32", "f16", "bf16", "i8", "i4", "b1") for a metric; ArgumentError where the two do not go
 // together.
 std::unique_ptr<Codec> make_codec(std::string_view name, std::size_t dim, Metric metric);
 
 // One factory a codec file; the registry lists them.
 std::unique_ptr<Codec> make_dense_codec(kernels::RowFormat format, std::string name, std::size_t dim, Metric metric);
 std::unique_ptr<Codec> make_i8_codec(std::string name, std::size_t dim, Metric metric);
+std::unique_ptr<Codec> make_i4_codec(std::string name, std::size_t dim, Metric metric);
+// i8 rows whose fronts are the rows of make_i4_codec.
+std::unique_ptr<Codec> make_i4x2_codec(std::string name, std::size_t dim, Metric metric);
 std::unique_ptr<Codec> make_bits_codec(std::string name, std::size_t dim, Metric metric);
 
 }  // namespace semblance

@@ -20,8 +20,11 @@ std::unique_ptr<Codec> dense(std::string name, std::size_t dim, Metric metric) {
 }
 
 constexpr std::array kCodecs = {
-    Entry{"f32", false, dense<RowFormat::f32>},   Entry{"f16", false, dense<RowFormat::f16>},
-    Entry{"bf16", false, dense<RowFormat::bf16>}, Entry{"i8", false, make_i8_codec},
+    Entry{"f32", false, dense<RowFormat::f32>},
+    Entry{"f16", false, dense<RowFormat::f16>},
+    Entry{"bf16", false, dense<RowFormat::bf16>},
+    Entry{"i8", false, make_i8_codec},
+    Entry{"i4", false, make_i4_codec},
     Entry{"b1", true, make_bits_codec},
 };
 

@@ -2,11 +2,26 @@
 
 namespace semblance {
 
+namespace {
+
+std::unique_ptr<CodeRows> fine_rows(const IndexParams& params) {
+  if (params.rerank.empty()) return nullptr;
+  return std::make_unique<CodeRows>(is_split(params) ? make_i4x2_codec(params.rerank, params.dim, params.metric)
+                                                     : make_codec(params.rerank, params.dim, params.metric));
+}
+
+CodeRows walked_rows(const IndexParams& params, const CodeRows* fine) {
+  auto codec = make_codec(params.codes, params.dim, params.metric);
+  return is_split(params) ? CodeRows(std::move(codec), *fine) : CodeRows(std::move(codec));
+}
+
+}  // namespace
+
 RowSet::RowSet(const IndexParams& params)
-    : codes(make_codec(params.codes, params.dim, params.metric)),
+    : fine(fine_rows(params)),
+      codes(walked_rows(params, fine.get())),
       ids(sizeof(std::int64_t)),
       died(sizeof(std::uint32_t)) {
-  if (!params.rerank.empty()) fine = std::make_unique<CodeRows>(make_codec(params.rerank, params.dim, params.metric));
   if (params.has_graph) graph = std::make_unique<Graph>(params.max_degree, params.seed);
   if (!params.link_codes) return;
   links = std::make_unique<LinkCodes>(params.dim, params.metric, params.max_degree, params.seed);
@@ -14,7 +29,7 @@ RowSet::RowSet(const IndexParams& params)
 }
 
 void RowSet::grow(std::size_t rows) {
-  codes.arena.grow(rows);
+  if (codes.own) codes.arena.grow(rows);
   if (fine) fine->arena.grow(rows);
   ids.grow(rows);
   died.grow(rows);

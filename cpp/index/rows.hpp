@@ -30,17 +30,23 @@ struct IndexParams {
   std::uint64_t seed = 0;
 };
 
-// One encoding of all rows.
+// One encoding of all rows, in memory of its own or at the front of the rows of another.
 struct CodeRows {
-  explicit CodeRows(std::unique_ptr<Codec> c) : codec(std::move(c)), arena(codec->row_bytes()) {}
+  explicit CodeRows(std::unique_ptr<Codec> c)
+      : codec(std::move(c)), own(std::make_unique<Arena>(codec->row_bytes())), arena(*own) {}
+  CodeRows(std::unique_ptr<Codec> c, const CodeRows& whole) : codec(std::move(c)), arena(whole.arena) {}
 
   Scorer scorer(const kernels::Query& query) const {
-    return {query, {arena.data(), codec->row_bytes(), codec->dim()}, codec->scorer()};
+    return {query, {arena.data(), arena.row_bytes(), codec->dim()}, codec->scorer()};
   }
 
   std::unique_ptr<Codec> codec;
-  Arena arena;
+  std::unique_ptr<Arena> own;  // null for a front
+  Arena& arena;
 };
+
+// i4 beside i8: the upper halves of the codes come first in a row, so that one copy serves walks and reordering.
+inline bool is_split(const IndexParams& params) { return params.codes == "i4" && params.rerank == "i8"; }
 
 // Slots are handed out in order and never reused; compaction makes a new RowSet.
 struct RowSet {
@@ -49,13 +55,15 @@ struct RowSet {
   // Room for `rows` rows in every part but the graph, whose nodes appear with their rows.
   void grow(std::size_t rows);
   const CodeRows& finest() const { return fine ? *fine : codes; }
+  // What links and radii are decided by: four bits are enough to lead a walk, and too few for those.
+  const CodeRows& precise() const { return codes.codec->name() == "i4" ? finest() : codes; }
   std::int64_t id(std::uint32_t slot) const { return *ids.as<std::int64_t>(slot); }
   std::uint32_t find(std::int64_t wanted) const { return map.find(wanted, ids.as<std::int64_t>()); }
   bool alive(std::size_t slot) const { return load_acquire(died.as<std::uint32_t>(slot)) == 0; }
   void bury(std::size_t slot, std::uint32_t version) { store_release(died.as<std::uint32_t>(slot), version); }
 
-  CodeRows codes;
   std::unique_ptr<CodeRows> fine;     // null = no reranking
+  CodeRows codes;                     // the front of `fine` where is_split()
   Arena ids;                          // int64 a row
   Arena died;                         // uint32 a row, see Filter
   std::unique_ptr<Graph> graph;       // null for a flat index

@@ -18,6 +18,12 @@ constexpr std::size_t kEncodeGrain = 64, kLinkGrain = 16;
 constexpr std::size_t kDraftShare = 128;  // rows are linked by quick codes where they are this share of all or more
 constexpr std::size_t kBulkShare = 4;  // and fill their lists where they are this one: it costs where rows trickle in
 constexpr float kAlpha = 1.2F;
+constexpr std::size_t kLeastDead = 4096;  // removed rows that adding compacts away once they are half as many as live
+
+bool is_wasteful(const Moment& now) {
+  const std::size_t dead = now.published - now.live;
+  return dead >= kLeastDead && dead * 2 > now.live;
+}
 
 // Stored codes as queries, one prepared query a worker.
 class CodeScorers final : public RowScorers {
@@ -66,7 +72,7 @@ void VectorIndex::encode(RowSet& rows, const std::byte* input, std::size_t first
         normalise(reinterpret_cast<const float*>(source) + i * params_.dim, params_.dim, &unit[i * params_.dim]);
       source = reinterpret_cast<const std::byte*>(unit.data());
     }
-    rows.codes.codec->encode(source, end - begin, rows.codes.arena.row(first + begin));
+    if (rows.codes.own) rows.codes.codec->encode(source, end - begin, rows.codes.arena.row(first + begin));
     if (rows.fine) rows.fine->codec->encode(source, end - begin, rows.fine->arena.row(first + begin));
   };
   parallel_for(n, threads, kEncodeGrain, body, monitor);
@@ -77,10 +83,11 @@ std::unique_ptr<CodeRows> VectorIndex::draft_codes(const RowSet& rows, std::size
                                                    Monitor* monitor) const {
   auto draft = std::make_unique<CodeRows>(make_codec("i8", params_.dim, params_.metric));
   draft->arena.grow(n);
+  const CodeRows& precise = rows.precise();
   const auto body = [&](std::size_t begin, std::size_t end, std::size_t) {
     std::vector<float> row(params_.dim);
     for (std::size_t i = begin; i < end; ++i) {
-      rows.codes.codec->decode(rows.codes.arena.row(i), 1, reinterpret_cast<std::byte*>(row.data()));
+      precise.codec->decode(precise.arena.row(i), 1, reinterpret_cast<std::byte*>(row.data()));
       draft->codec->encode(reinterpret_cast<const std::byte*>(row.data()), 1, draft->arena.row(i));
     }
   };
@@ -111,9 +118,11 @@ void VectorIndex::link(RowSet& rows, std::size_t first, std::size_t last, std::s
   if (!rows.graph) return;
   StillMonitor before(monitor, 0, last - first), after(monitor, last - first, last - first);
   std::unique_ptr<CodeRows> draft;
-  if (rows.links && (last - first) * kDraftShare >= last && rows.codes.codec->name() != "i8")
+  const CodeRows& precise = rows.precise();
+  const bool drafts = rows.links || &precise != &rows.codes;
+  if (drafts && (last - first) * kDraftShare >= last && (precise.codec->name() != "i8" || !rows.codes.own))
     draft = draft_codes(rows, last, threads, &before);
-  CodeScorers scorers(draft ? *draft : rows.codes, resolve_threads(threads));
+  CodeScorers scorers(draft ? *draft : precise, resolve_threads(threads));
   // Inner products are no distances that a factor could stretch: they are compared as they are.
   // Walks by neighbour codes do better with links that differ more, and score whole lists anyway: no place stays empty
   // (decision 7).
@@ -128,6 +137,10 @@ void VectorIndex::link(RowSet& rows, std::size_t first, std::size_t last, std::s
 }
 
 void VectorIndex::add(const RowBatch& batch, bool replace, std::size_t threads, Monitor* monitor, std::int64_t* given) {
+  if (batch.n > 0 && is_wasteful(moment_.pin())) {
+    StillMonitor still(monitor, 0, batch.n);
+    compact(threads, &still);
+  }
   const auto writing = freeze();
   Moment now = moment_.pin();
   RowSet& rows = *now.rows;
@@ -229,7 +242,8 @@ void VectorIndex::compact(std::size_t threads, Monitor* monitor) {
   for (std::uint32_t from = 0; from < now.published; ++from) {
     stop_if_asked(from);
     if (!old.alive(from)) continue;
-    std::memcpy(fresh->codes.arena.row(slot), old.codes.arena.row(from), old.codes.arena.row_bytes());
+    if (old.codes.own)
+      std::memcpy(fresh->codes.arena.row(slot), old.codes.arena.row(from), old.codes.arena.row_bytes());
     if (old.fine) std::memcpy(fresh->fine->arena.row(slot), old.fine->arena.row(from), old.fine->arena.row_bytes());
     *fresh->ids.as<std::int64_t>(slot) = old.id(from);
     fresh->map.put(old.id(from), static_cast<std::uint32_t>(slot++));

@@ -47,7 +47,7 @@ void VectorIndex::within_one(const std::byte* query, float limit, const Snapshot
                              const SearchOptions& options, RangeResult& out) const {
   const RowSet& rows = snapshot.rows();
   const bool exact = options.exact || !rows.graph;
-  const CodeRows& first = exact ? rows.finest() : rows.codes;
+  const CodeRows& first = exact ? rows.finest() : rows.precise();
   std::unique_ptr<IndexSearchScratch> scratch = take_scratch();
   const std::byte* input = as_unit(query, params_, scratch->unit);
   first.codec->prepare(input, scratch->query);

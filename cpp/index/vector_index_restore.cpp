@@ -10,7 +10,7 @@ namespace semblance {
 void VectorIndex::restore(const Parts& parts) {
   auto rows = std::make_shared<RowSet>(params_);
   const std::size_t n = parts.n;
-  rows->codes.arena.borrow(parts.codes, n);
+  if (rows->codes.own) rows->codes.arena.borrow(parts.codes, n);
   if (rows->fine) rows->fine->arena.borrow(parts.fine, n);
   rows->ids.borrow(reinterpret_cast<const std::byte*>(parts.ids), n);
   if (rows->graph) rows->graph->borrow(parts.graph);

@@ -21,8 +21,12 @@ constexpr double kVisitCost = 16.0;
 constexpr std::size_t kFarVisitCost = 128;
 constexpr std::size_t kWalksAtOnce = 2;  // by neighbour codes; more gain nothing (measured: 2, 4, 8)
 
-// Candidates that are worth a look on finer codes: codes misplace the last few of k.
-std::size_t rerank_count(std::size_t k, bool fine) { return fine ? std::max(2 * k, k + 16) : k; }
+// Candidates that are worth a look on finer codes: codes misplace the last few of k. Four bits misplace so many where
+// rows lie close together that all that a walk kept are looked at, which costs little beside the walk.
+std::size_t rerank_count(std::size_t k, std::size_t ef, const RowSet& rows) {
+  if (!rows.fine) return k;
+  return std::max(&rows.precise() == &rows.codes ? 2 * k : ef, k + 16);
+}
 
 // How many nodes that pass a filtered walk should come across: enough for k, though chance deals out fewer than
 // expected.
@@ -152,7 +156,7 @@ void VectorIndex::search_one(const std::byte* query, const Snapshot& snapshot, c
   rows.codes.codec->prepare(input, scratch.query);
   if (rows.fine) rows.fine->codec->prepare(input, scratch.fine_query);
   if (rows.links) rows.links->prepare(reinterpret_cast<const float*>(input), scratch.link_query);
-  const std::size_t wanted = rerank_count(options.k, rows.fine != nullptr);
+  const std::size_t wanted = rerank_count(options.k, options.ef, rows);
   walk(snapshot, rows.codes.scorer(scratch.query.query), options, wanted, scratch);
   rerank(rows, scratch);
 }

@@ -127,6 +127,8 @@ inline Codes load_codes_u8(const std::byte* p) { return _mm256_cvtepu8_epi16(loa
 inline Codes load_codes_u8_tail(const std::byte* p, std::size_t n) { return _mm256_cvtepu8_epi16(load16_tail(p, n)); }
 inline Codes load_codes_i8(const std::byte* p) { return _mm256_cvtepi8_epi16(load16(p)); }
 inline Codes load_codes_i8_tail(const std::byte* p, std::size_t n) { return _mm256_cvtepi8_epi16(load16_tail(p, n)); }
+inline Codes low_nibbles(Codes x) { return _mm256_and_si256(x, _mm256_set1_epi16(15)); }
+inline Codes high_nibbles(Codes x) { return _mm256_srli_epi16(x, 4); }
 inline I32 zero_i32() { return _mm256_setzero_si256(); }
 inline I32 dot_i8(I32 acc, Codes row, Codes query) { return _mm256_add_epi32(acc, _mm256_madd_epi16(row, query)); }
 inline __m128i fold(I32 a) { return _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1)); }

@@ -120,6 +120,8 @@ inline Codes load_codes_u8(const std::byte* p) { return _mm512_loadu_si512(p); }
 inline Codes load_codes_u8_tail(const std::byte* p, std::size_t n) { return _mm512_maskz_loadu_epi8(first64(n), p); }
 inline Codes load_codes_i8(const std::byte* p) { return load_codes_u8(p); }
 inline Codes load_codes_i8_tail(const std::byte* p, std::size_t n) { return load_codes_u8_tail(p, n); }
+inline Codes low_nibbles(Codes x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }
+inline Codes high_nibbles(Codes x) { return low_nibbles(_mm512_srli_epi16(x, 4)); }
 inline I32 dot_i8(I32 acc, Codes row, Codes query) { return _mm512_dpbusd_epi32(acc, row, query); }
 #else
 // Widened to 16 bits: the 8-bit multiply-add saturates at 255 * 127 * 2.
@@ -135,6 +137,8 @@ inline Codes load_codes_i8(const std::byte* p) { return _mm512_cvtepi8_epi16(loa
 inline Codes load_codes_i8_tail(const std::byte* p, std::size_t n) {
   return _mm512_cvtepi8_epi16(load_code_bytes_tail(p, n));
 }
+inline Codes low_nibbles(Codes x) { return _mm512_and_si512(x, _mm512_set1_epi16(15)); }
+inline Codes high_nibbles(Codes x) { return _mm512_srli_epi16(x, 4); }
 inline I32 dot_i8(I32 acc, Codes row, Codes query) { return _mm512_add_epi32(acc, _mm512_madd_epi16(row, query)); }
 #endif
 inline std::int32_t sum(I32 a) { return _mm512_reduce_add_epi32(a); }

@@ -111,6 +111,8 @@ inline Codes load_codes_u8(const std::byte* p) { return widen_u8(load_as<std::ui
 inline Codes load_codes_u8_tail(const std::byte* p, std::size_t n) { return widen_u8(load_bytes(p, n)); }
 inline Codes load_codes_i8(const std::byte* p) { return widen_i8(load_as<std::uint64_t>(p)); }
 inline Codes load_codes_i8_tail(const std::byte* p, std::size_t n) { return widen_i8(load_bytes(p, n)); }
+inline Codes low_nibbles(Codes x) { return vandq_s16(x, vdupq_n_s16(15)); }
+inline Codes high_nibbles(Codes x) { return vshrq_n_s16(x, 4); }
 inline I32 zero_i32() { return vdupq_n_s32(0); }
 inline I32 dot_i8(I32 acc, Codes row, Codes query) {
   return vmlal_high_s16(vmlal_s16(acc, vget_low_s16(row), vget_low_s16(query)), row, query);

@@ -160,6 +160,9 @@ inline Codes load_codes_u8(const std::byte* p) { return widen_u8(load_as<std::ui
 inline Codes load_codes_u8_tail(const std::byte* p, std::size_t n) { return widen_u8(load_bytes(p, n)); }
 inline Codes load_codes_i8(const std::byte* p) { return widen_i8(load_as<std::uint64_t>(p)); }
 inline Codes load_codes_i8_tail(const std::byte* p, std::size_t n) { return widen_i8(load_bytes(p, n)); }
+// The halves of codes below 256, as codes.
+inline Codes low_nibbles(Codes x) { return x & 15; }
+inline Codes high_nibbles(Codes x) { return x >> 4; }
 inline I32 zero_i32() { return I32{}; }
 inline I32 dot_i8(I32 acc, Codes row, Codes query) {
   const Codes product = row * query;

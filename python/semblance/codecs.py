@@ -7,8 +7,13 @@ name      bytes a row of ``d`` values     what it keeps
 ``f16``   2 d                             11 bits of precision, magnitudes to 65,504
 ``bf16``  2 d                             8 bits of precision, float32's range
 ``i8``    d + 8, rounded up to 16         a step of 1/127 of the row's largest value
+``i4``    d / 2 + 8, rounded up to 16     the upper half of each ``i8`` code, for walks
 ``b1``    d / 8                           packed bits (metrics hamming and jaccard)
 ========  ==============================  ==========================================
+
+With ``codes="i4"`` and ``rerank="i8"`` (what ``"auto"`` takes there) one copy serves both: a row holds the upper
+halves of its codes first, which walks read, then the lower ones, which with them give the results the very distances of
+``i8``; d + 12 bytes a row, rounded up to 16. Source: LVQ (Aguerrebere et al., VLDB 2023).
 
 For float vectors in a graph, ``codes="b1"`` means neighbour codes: beside each row lie the ids of its neighbours and
 one bit a dimension of where each of them is, so that one block of memory tells a walk how far all of them are. Rows
@@ -26,6 +31,7 @@ METRICS = ("cosine", "ip", "l2", "hamming", "jaccard")
 BINARY_METRICS = frozenset({"hamming", "jaccard"})
 
 _DENSE = ("f32", "f16", "bf16", "i8")
+_ROUGH = "i4"  # leads walks; results need a finer copy
 _LINKS_FROM = 64  # dimensions: with fewer, one bit each tells too little
 
 
@@ -64,7 +70,7 @@ def resolve(metric: str, kind: str, codes: str, rerank: str | None, d: int) -> t
     """
     binary = metric in BINARY_METRICS
     by_links = kind == "hnsw" and not binary
-    names = ("b1",) if binary else (*_DENSE, "b1") if by_links else _DENSE
+    names = ("b1",) if binary else (*_DENSE, _ROUGH, "b1") if by_links else (*_DENSE, _ROUGH)
     if not isinstance(codes, str) or (codes != "auto" and codes not in names):
         raise ArgumentError(f"codes: expected 'auto' or one of {names} for {_place(metric, kind)}, got {codes!r}")
     copies = ("b1",) if binary else _DENSE
@@ -76,7 +82,8 @@ def resolve(metric: str, kind: str, codes: str, rerank: str | None, d: int) -> t
     if by_links and codes == "b1" and rerank is None:
         raise ArgumentError(f"rerank: expected 'auto' or one of {copies} beside codes 'b1', got None")
     if rerank == "auto":
-        rerank = None if binary or codes not in ("i8", "b1") else "f16" if metric == "cosine" else "f32"
+        wide_range = "f16" if metric == "cosine" else "f32"
+        rerank = None if binary else {"b1": wide_range, "i8": wide_range, _ROUGH: "i8"}.get(codes)
     return codes, None if rerank == codes else rerank
 
 

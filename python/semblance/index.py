@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from . import codecs, kernels, storage
+from . import choosing, codecs, kernels, storage
 from ._core import index as _native
 from .arrays import I64, Progress, as_array, count, describe, int_ids, progress_callback, thread_count
 from .errors import ArgumentError, FormatError
@@ -47,7 +47,7 @@ class Index(Searchable):
     kind : {"hnsw", "flat"}
         A graph (approximate, sublinear) or a scan (exact, linear).
     codes : str
-        What a walk reads, see `semblance.codecs`: ``"auto"``, ``"f32"``, ``"f16"``, ``"bf16"``, ``"i8"``, ``"b1"``.
+        What a walk reads: "auto", "f32", "f16", "bf16", "i8", "i4" or "b1", see `semblance.codecs`.
     rerank : str or None
         A finer copy that reorders what the walk found; `get` returns rows at its precision.
     max_degree : int
@@ -79,6 +79,7 @@ class Index(Searchable):
     """
 
     metadata: dict[str, str]
+    choice: choosing.Choice | None = None
 
     def __init__(
         self,
@@ -425,7 +426,15 @@ class Index(Searchable):
 
     @classmethod
     def build(
-        cls, vectors: Any, ids: Any = None, *, threads: int = 0, progress: Progress = False, **params: Any
+        cls,
+        vectors: Any,
+        ids: Any = None,
+        *,
+        threads: int = 0,
+        progress: Progress = False,
+        recall: float = 0.95,
+        memory: int | None = None,
+        **params: Any,
     ) -> Self:
         """Make an index of many vectors at once.
 
@@ -437,18 +446,22 @@ class Index(Searchable):
             Consecutive from 0 by default.
         threads, progress
             As in `add`.
+        recall : float
+            What ``codes="auto"`` should reach at k 10 and ef 64 on a sample of the rows.
+        memory : int, optional
+            Bytes that the index may take: a bound for ``codes="auto"``.
         **params
             As for `Index`, without d.
 
         Returns
         -------
         Index
-            The same seed gives the same file at any thread count.
+            The same seed gives the same file at any thread count. ``choice`` says how ``codes="auto"`` was settled.
 
         Raises
         ------
         ArgumentError
-            As for `Index` and `add`.
+            As for `Index` and `add`; a memory that no codes fit into, or beside codes that are named.
 
         Examples
         --------
@@ -459,9 +472,12 @@ class Index(Searchable):
         array = as_array(vectors, "vectors", "shape (n, d)")
         if array.ndim != 2:
             raise ArgumentError(f"vectors: expected shape (n, d), got {describe(array)}")
-        metric = params.get("metric")
-        bits = 8 if isinstance(metric, str) and metric in codecs.BINARY_METRICS else 1
+        bits = 8 if str(params.get("metric")) in codecs.BINARY_METRICS else 1
         index = cls(array.shape[1] * bits, **params)
+        choice = choosing.settle(index, array, params, recall, memory, threads)
+        if choice is not None:
+            index = cls(array.shape[1], **{**params, "codes": choice.codes, "rerank": choice.rerank})
+            index.choice = choice
         index.add(array, ids, threads=threads, progress=progress)
         return index
 

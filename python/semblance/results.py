@@ -48,9 +48,13 @@ class Report:
 
 @dataclass(frozen=True)
 class TuneReport:
-    """What `Index.tune` measured: the chosen ``ef``, its ``recall``, and every (ef, recall) it tried."""
+    """What `Index.tune` measured: the chosen ``ef``, its ``recall``, and every (ef, recall) it tried.
+
+    ``milliseconds`` is what a query took on average at that ef, in the batch that was measured; it decided nothing.
+    """
 
     ef: int
     recall: float
     reached: bool
     tried: list[tuple[int, float]]
+    milliseconds: float = 0.0

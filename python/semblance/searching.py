@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,13 +17,12 @@ from .errors import ArgumentError
 from .filters import Allowed, filters_of, one_filter
 from .ground_truth import exact as _exact
 from .results import Hits, Ranges, TuneReport
-from .tuning import smallest_ef
+from .tuning import SMALLEST_RECALL, smallest_ef
 
 __all__ = ["Searchable"]
 
 MAX_EF = 1 << 20
 FLOAT_MAX = float(np.finfo(np.float32).max)
-SMALLEST_RECALL = 1e-6
 
 
 class Searchable:
@@ -327,10 +328,16 @@ class Searchable:
             raise ArgumentError(f"queries: expected at least one query and one row, got {len(rows)} and {len(self)}")
         truth = self.search(rows, k, exact=True, threads=threads).ids
 
+        seconds: dict[int, float] = {}
+
         def search(ef: int) -> I64:
-            return self.search(rows, k, ef=ef, threads=threads).ids
+            start = time.perf_counter()
+            found = self.search(rows, k, ef=ef, threads=threads).ids
+            seconds[ef] = time.perf_counter() - start
+            return found
 
         report = smallest_ef(search, truth, recall, least=k, most=max(k, min(len(self), MAX_EF)))
+        report = replace(report, milliseconds=1e3 * seconds[report.ef] / len(rows))
         self.ef = report.ef
         return report
 

@@ -9,6 +9,8 @@ import numpy as np
 from .arrays import I64
 from .results import TuneReport
 
+SMALLEST_RECALL = 1e-6
+
 
 def recall_at_k(found: I64, truth: I64) -> float:
     """Mean share of each query's true neighbours that were found; both int64 (q, k), padded with -1."""

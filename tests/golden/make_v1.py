@@ -51,6 +51,13 @@ def neighbour_codes(path: Path) -> None:
     index.save(path)
 
 
+def split_rows(path: Path) -> None:
+    index = sb.Index(20, metric="ip", codes="i4", rerank="i8", max_degree=8, ef_construction=40, seed=5)
+    index.add(rows(150, 20), np.arange(150) + 7)
+    index.remove([9])
+    index.save(path)
+
+
 def numbered_table(path: Path) -> None:
     table = sb.EmbeddingTable.from_dense(rows(50, 12), dtype="i8", keys=np.arange(50) * 11, missing="zero")
     with table.writer() as writer:
@@ -70,8 +77,8 @@ def coded_table(path: Path) -> None:
 
 FILES = {
     "index-hnsw-cosine.sb": cosine, "index-flat-l2.sb": flat, "index-hnsw-hamming.sb": hamming,
-    "index-neighbour-codes.sb": neighbour_codes, "table-numbers.sb": numbered_table, "table-words.sb": named_table,
-    "table-product.sb": coded_table,
+    "index-neighbour-codes.sb": neighbour_codes, "index-hnsw-i4.sb": split_rows,
+    "table-numbers.sb": numbered_table, "table-words.sb": named_table, "table-product.sb": coded_table,
 }  # fmt: skip
 
 

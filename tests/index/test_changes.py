@@ -99,8 +99,8 @@ def test_get_returns_what_was_stored(empty: sb.Index) -> None:
         empty.get([120])
 
 
-@pytest.mark.parametrize("codes", ["f32", "f16", "bf16", "i8", "b1"])
-@pytest.mark.parametrize("rerank", [None, "f32", "f16"])
+@pytest.mark.parametrize("codes", ["f32", "f16", "bf16", "i8", "i4", "b1"])
+@pytest.mark.parametrize("rerank", [None, "f32", "f16", "i8"])
 def test_get_has_the_precision_of_the_finest_copy(codes: str, rerank: str | None) -> None:
     if codes == rerank or (codes == "b1" and rerank is None):
         pytest.skip("the same copy twice is kept once; neighbour codes keep no rows of their own")
@@ -110,7 +110,8 @@ def test_get_has_the_precision_of_the_finest_copy(codes: str, rerank: str | None
     got = index.get(np.arange(40))
     finest = rerank or codes
     largest = np.abs(rows).max(axis=1, keepdims=True)
-    steps = {"f32": 0 * largest, "f16": largest * 2**-11, "bf16": largest * 2**-8, "i8": largest / 127 / 2 * 1.01}
+    steps = {"f32": 0 * largest, "f16": largest * 2**-11, "bf16": largest * 2**-8, "i8": largest / 127 / 2 * 1.01,
+             "i4": largest / 10}  # fmt: skip
     assert (np.abs(got - rows) <= steps[finest]).all()
 
 
@@ -295,7 +296,7 @@ def test_build_takes_everything_that_the_index_takes() -> None:
 
 
 @pytest.mark.parametrize("metric", ["ip", "l2"])
-@pytest.mark.parametrize("codes", ["f32", "f16", "bf16", "i8"])
+@pytest.mark.parametrize("codes", ["f32", "f16", "bf16", "i8", "i4"])
 def test_zero_and_tiny_rows(metric: str, codes: str) -> None:
     """Codes with a scale of their own must not divide by it when it is zero."""
     rows = np.zeros((6, 8), np.float32)

@@ -26,7 +26,7 @@ def test_bulk_build(tmp_path: Path, metric: str, kind: str) -> None:
     assert len(files) == 1
 
 
-@pytest.mark.parametrize("codes", ["f32", "f16", "bf16", "i8", "b1"])
+@pytest.mark.parametrize("codes", ["f32", "f16", "bf16", "i8", "i4", "b1"])
 def test_codes(tmp_path: Path, codes: str) -> None:
     rows = sample("l2", 1500, 25)
     assert len({saved(sb.Index.build(rows, metric="l2", codes=codes, threads=t), tmp_path) for t in THREADS}) == 1

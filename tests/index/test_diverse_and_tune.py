@@ -111,6 +111,7 @@ def test_tune_reaches_its_target(metric: str, target: float) -> None:
     assert report.reached
     assert report.recall >= target
     assert index.ef == report.ef >= 10
+    assert report.milliseconds > 0
     truth, found = index.search(queries, 10, exact=True).ids, index.search(queries, 10).ids
     assert recall(found, truth) == pytest.approx(report.recall)
     tried = dict(report.tried)

@@ -18,7 +18,7 @@ VARIANTS = [
     {"metric": metric, "kind": kind} for metric in METRICS for kind in ("hnsw", "flat")
 ] + [
     {"metric": "l2", "codes": codes, "rerank": rerank}
-    for codes in ("f32", "f16", "bf16", "i8", "b1")
+    for codes in ("f32", "f16", "bf16", "i8", "i4", "b1")
     for rerank in (None, "f32", "f16", "bf16", "i8")
     if codes != rerank and (codes, rerank) != ("b1", None)
 ]  # fmt: skip

@@ -12,14 +12,19 @@ N, D, Q, K = 3000, 32, 30, 10
 SHARES = [0.001, 0.01, 0.05, 0.2, 0.5, 0.9, 1.0]
 
 
-LAYOUTS = [(metric, "auto") for metric in METRICS] + [(metric, "b1") for metric in FLOAT_METRICS]
+LAYOUTS = [(metric, "auto") for metric in METRICS] + [
+    (metric, codes) for metric in FLOAT_METRICS for codes in ("b1", "i4")
+]
 
 
 @pytest.fixture(scope="module", params=LAYOUTS, ids="-".join)
 def filled(request: pytest.FixtureRequest) -> tuple[sb.Index, np.ndarray, np.ndarray]:
     metric, codes = request.param
     rows = sample(metric, N, D)
-    return sb.Index.build(rows, np.arange(N) * 3 + 1, metric=metric, codes=codes), rows, sample(metric, Q, D, seed=1)
+    # The allowed rows nearest to a query may be far from it, where many are as near as eight bits tell.
+    rerank = "f32" if codes == "i4" else "auto"
+    index = sb.Index.build(rows, np.arange(N) * 3 + 1, metric=metric, codes=codes, rerank=rerank)
+    return index, rows, sample(metric, Q, D, seed=1)
 
 
 def share_found(hits: sb.Hits, wanted: np.ndarray, rows: np.ndarray, queries: np.ndarray, metric: str) -> float:

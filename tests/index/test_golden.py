@@ -73,6 +73,16 @@ def test_neighbour_codes(golden: Path, mmap: bool) -> None:
     assert index.check().ok
 
 
+def test_split_rows(golden: Path, mmap: bool) -> None:
+    index = sb.Index.load(golden / "index-hnsw-i4.sb", mmap=mmap)
+    assert (index.codes, index.rerank, index.metric, len(index)) == ("i4", "i8", "ip", 149)
+    kept = np.setdiff1d(np.arange(150), [2])
+    np.testing.assert_allclose(index.get(kept + 7), NUMBERS[kept, :20], atol=4 / 127 / 2 * 1.01)
+    near = nearest(NUMBERS[kept, :20], NUMBERS[:30, :20], 5, "ip")[1]
+    for options in ({"exact": True}, {"ef": 149}):
+        np.testing.assert_allclose(index.search(NUMBERS[:30, :20], 5, **options).distances, near, atol=2.0)
+
+
 NAMES = sorted(path.name for path in (Path(__file__).parents[1] / "golden" / "v1").glob("index-*.sb"))
 
 

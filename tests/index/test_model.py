@@ -18,7 +18,7 @@ import semblance as sb
 D = 8
 POOL = 64  # vectors that the rules draw from: few, so that equal rows under several ids are common
 PRECISION = {"cosine": 2e-3, "ip": 2e-2, "l2": 5e-2, "hamming": 0.0, "jaccard": 1e-6}
-FINE = {"f32": 1e-5, "f16": 2e-2, "b1": 1e-6}
+FINE = {"f32": 1e-5, "f16": 2e-2, "i8": 2e-1, "b1": 1e-6}
 IDS = st.integers(0, 60) | st.sampled_from([2**40, 2**62, 2**63 - 2])
 SETTINGS = settings(
     max_examples=25,
@@ -197,6 +197,8 @@ TestCosine = machine("cosine")
 TestInnerProduct = machine("ip")
 TestL2 = machine("l2", max_degree=8, ef_construction=20)
 TestL2Float32 = machine("l2", codes="f32", rerank=None, max_degree=8, ef_construction=40)
+TestL2Halves = machine("l2", codes="i4", rerank="f32", max_degree=8, ef_construction=20)
+TestCosineSplitRows = machine("cosine", codes="i4", rerank="i8", max_degree=8, ef_construction=40)
 TestL2NeighbourCodes = machine("l2", codes="b1", max_degree=8, ef_construction=20)
 TestCosineNeighbourCodes = machine("cosine", codes="b1", rerank="f32", max_degree=40, ef_construction=40)
 TestHamming = machine("hamming")

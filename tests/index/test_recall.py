@@ -12,14 +12,14 @@ N, D, Q, K = 1200, 48, 60, 10
 COMBINATIONS = [
     (metric, codes, rerank)
     for metric in FLOAT_METRICS
-    for codes in ("f32", "f16", "bf16", "i8", "b1")
+    for codes in ("f32", "f16", "bf16", "i8", "i4", "b1")
     for rerank in (None, "f32", "f16", "bf16", "i8")
     if codes != rerank and (codes, rerank) != ("b1", None)
 ] + [(metric, "b1", None) for metric in BIT_METRICS]
 # Without a finer copy the codes' own precision decides which of two near rows is first.
-FLOORS = {"f32": 0.99, "f16": 0.98, "bf16": 0.93, "i8": 0.93, "b1": 0.99}
-FINENESS = {"f32": 0, "f16": 1, "bf16": 2, "i8": 2, "b1": 0}
-PRECISION = {"f32": 1e-5, "f16": 2e-3, "bf16": 2e-2, "i8": 4e-2, "b1": 1e-6}
+FLOORS = {"f32": 0.99, "f16": 0.98, "bf16": 0.93, "i8": 0.93, "i4": 0.7, "b1": 0.99}
+FINENESS = {"f32": 0, "f16": 1, "bf16": 2, "i8": 2, "i4": 3, "b1": 0}
+PRECISION = {"f32": 1e-5, "f16": 2e-3, "bf16": 2e-2, "i8": 4e-2, "i4": 1e-1, "b1": 1e-6}
 
 # By inner product short rows are nobody's closest: on odd data a graph knows them less well (docs/performance.md).
 FLOOR = dict.fromkeys(METRICS, 0.97) | {"ip": 0.95}

@@ -91,13 +91,39 @@ def test_i8_rows_are_within_half_a_step(isa: str, rows: Array) -> None:
 
 
 @every_isa
+@given(
+    rows=hnp.arrays(
+        np.float32,
+        st.tuples(st.integers(1, 3), st.integers(1, 70)),
+        elements=st.floats(-(2.0**50), 2.0**50, width=32, allow_subnormal=False),
+    )
+)
+def test_halves_are_those_of_the_i8_codes(isa: str, rows: Array) -> None:
+    dim, plane = rows.shape[1], (rows.shape[1] + 7) // 8 * 4
+    whole, cut = (kernels.encode_rows(name, rows, isa=isa) for name in ("i8", "i4x2"))
+    assert np.array_equal(cut, kernels.encode_rows("i4x2", rows, isa="scalar"))
+    assert np.array_equal(cut[:, : plane + 8], kernels.encode_rows("i4", rows, isa=isa))
+
+    def halves(planes: Array) -> Array:
+        return np.concatenate([planes & 15, planes >> 4], axis=1)[:, :dim]
+
+    assert np.array_equal(halves(cut[:, :plane]), whole[:, :dim] >> 4)
+    assert np.array_equal(halves(cut[:, plane + 8 : 2 * plane + 8]), whole[:, :dim] & 15)
+    decoded = kernels.decode_rows("i8", whole, dim, isa=isa)
+    assert np.array_equal(kernels.decode_rows("i4x2", cut, dim, isa=isa), decoded)
+    front = kernels.decode_rows("i4", cut, dim, isa=isa).astype(np.float64)
+    squares = (decoded.astype(np.float64) ** 2).sum(axis=1)  # what the front's scale keeps
+    assert np.allclose((front * decoded).sum(axis=1), squares, rtol=1e-5, atol=1e-37)
+
+
+@every_isa
 @pytest.mark.parametrize("dim", [1, 7, 31, 64, 100, 384, 1025])
-@pytest.mark.parametrize("format", ["f32", "f16", "bf16", "i8"])
+@pytest.mark.parametrize("format", ["f32", "f16", "bf16", "i8", "i4x2"])
 def test_scores_equal_numpys(isa: str, dim: int, format: str) -> None:
     rng = np.random.default_rng(dim)
     rows, query = rng.standard_normal((29, dim), np.float32), rng.standard_normal(dim, np.float32)
     codes = kernels.encode_rows(format, rows, isa=isa)
-    if format == "i8":
+    if format in ("i8", "i4x2"):
         decoded_query = kernels.decode_rows("i8", kernels.encode_rows("i8", query[None], isa=isa), dim, isa=isa)[0]
     else:
         decoded_query = query
@@ -109,8 +135,10 @@ def test_scores_equal_numpys(isa: str, dim: int, format: str) -> None:
         np.testing.assert_allclose(got, want, rtol=2e-6, atol=2e-6 * dim)
         chosen = kernels.score_rows(format, score, query, codes, ids, isa=isa)
         assert np.array_equal(chosen, got[ids])
-        if format == "i8":
+        if format in ("i8", "i4x2"):
             assert np.array_equal(got, kernels.score_rows(format, score, query, codes, isa="scalar"))
+            whole = kernels.encode_rows("i8", rows, isa=isa)
+            assert np.array_equal(got, kernels.score_rows("i8", score, query, whole, isa=isa))
 
 
 @every_isa
@@ -140,7 +168,7 @@ ROWS = np.ones((2, 8), np.float32)
 BAD_CALLS = [
     (
         lambda: kernels.score_rows("f64", "ip", ROWS[0], as_rows(ROWS)),
-        "format: expected one of f32, f16, bf16, i8, bits, got 'f64'",
+        "format: expected one of f32, f16, bf16, i8, i4, i4x2, bits, got 'f64'",
     ),
     (
         lambda: kernels.score_rows("f32", "cosine", ROWS[0], as_rows(ROWS)),
@@ -170,7 +198,7 @@ BAD_CALLS = [
     (lambda: kernels.score_tile("ip", ROWS, ROWS[:, :4].copy()), "rows: expected float32 of shape"),
     (lambda: kernels.score_tile("ip", ROWS, ROWS[:, ::2]), "rows: expected contiguous float32"),
     (lambda: kernels.encode_rows("i8", ROWS * np.inf), "rows: expected finite values"),
-    (lambda: kernels.encode_rows("bits", ROWS), "format: expected one of f32, f16, bf16, i8, got 'bits'"),
+    (lambda: kernels.encode_rows("bits", ROWS), "format: expected one of f32, f16, bf16, i8, i4, i4x2, got 'bits'"),
     (lambda: kernels.decode_rows("f16", as_rows(ROWS), 17), "codes: expected at least 34 bytes a row, got 32"),
     (lambda: kernels.decode_rows("f16", as_rows(ROWS), 2**40), "dim: expected at most 65536 values a row"),
 ]

@@ -299,6 +299,7 @@ int main() {
   equal_at_any_thread_count();
   searches_beside_writers(params_of(Metric::l2, true, "i8", "f32"), 40);
   searches_beside_writers(params_of(Metric::l2, false, "i8", "f32"), 40);
+  searches_beside_writers(params_of(Metric::l2, true, "i4", "f32"), 40);
   searches_beside_writers(links_params(), 40);
   one_filter_in_two_indexes();
   for (const int polls : {0, 1, 3}) {

@@ -51,6 +51,7 @@ struct Case {
     std::generate(x.begin(), x.end(), normal);
     if (format == RowFormat::f32) std::copy_n(reinterpret_cast<const std::byte*>(x.data()), row_bytes, row);
     if (format == RowFormat::i8) reference::encode_i8(x.data(), dim, row);
+    if (format == RowFormat::i4 || format == RowFormat::i4x2) reference::encode_i4(format, x.data(), dim, row);
     if (format != RowFormat::f16 && format != RowFormat::bf16) return;
     for (std::size_t j = 0; j < dim; ++j) {
       const std::uint16_t half = format == RowFormat::f16 ? reference::f16_bits(x[j]) : reference::bf16_bits(x[j]);
@@ -58,13 +59,17 @@ struct Case {
     }
   }
 
+  bool is_coded() const { return format >= RowFormat::i8 && format <= RowFormat::i4x2; }
+
   void fill_query() {
     if (format == RowFormat::bits) {
       query_bytes.resize(row_bytes);
       std::generate(query_bytes.begin(), query_bytes.end(), random_byte);
-    } else if (format == RowFormat::i8) {
-      query_bytes.resize(row_bytes);
-      fill_row(query_bytes.data());
+    } else if (is_coded()) {
+      std::vector<float> x(dim);
+      std::generate(x.begin(), x.end(), normal);
+      query_bytes.resize(i8_row_bytes(dim));
+      reference::encode_i8(x.data(), dim, query_bytes.data());
       std::memcpy(&query.scale, query_bytes.data() + i8_tail_offset(dim), 4);
       std::memcpy(&query.squared_norm, query_bytes.data() + i8_tail_offset(dim) + 4, 4);
       query_bytes.resize(dim);
@@ -72,6 +77,7 @@ struct Case {
         query.sum += std::to_integer<int>(code) - 128;
         code ^= std::byte{128};
       }
+      if (format != RowFormat::i8) query_bytes.resize(2 * i4_plane_bytes(dim));
     } else {
       query_bytes.resize(4 * dim);
       for (std::size_t j = 0; j < dim; ++j) {
@@ -90,7 +96,7 @@ void check_scores(const Case& c, Score metric, const Query& query, const std::by
                   const std::vector<float>& out) {
   for (std::size_t i = 0; i < out.size(); ++i) {
     const reference::Truth truth = reference::score(c.format, metric, query, rows + i * c.stride, c.dim);
-    const double chain = c.format == RowFormat::i8 ? 8.0 : static_cast<double>(c.dim) / 4.0 + 8.0;
+    const double chain = c.is_coded() ? 8.0 : static_cast<double>(c.dim) / 4.0 + 8.0;
     const double bound = c.format == RowFormat::bits ? 1e-7 : chain * 0x1p-24 * truth.magnitude;
     CHECK(std::fabs(static_cast<double>(out[i]) - truth.value) <= bound);
     CHECK(out[i] != 0.0F || !std::signbit(out[i]));
@@ -118,7 +124,7 @@ void score_one_count(const KernelTable& table, const Case& c, Score metric, std:
     score(query, {data, c.stride, c.dim}, &i, 1, &alone);
     CHECK(std::memcmp(&alone, &in_batch[i], sizeof alone) == 0);
   }
-  if (c.format != RowFormat::i8 && c.format != RowFormat::bits) return;
+  if (!c.is_coded() && c.format != RowFormat::bits) return;
   const KernelTable& scalar = *table_for(Isa::scalar);
   scalar.score_rows[static_cast<int>(c.format)][static_cast<int>(metric)](query, {data, c.stride, c.dim}, nullptr,
                                                                           count, out);
@@ -178,12 +184,57 @@ void extreme_codes(const KernelTable& table) {
   }
 }
 
+// Halves of the largest codes, and rows cut into two planes against the rows they were cut from.
+void planes(const KernelTable& table) {
+  constexpr auto i8 = static_cast<std::size_t>(RowFormat::i8), i4 = static_cast<std::size_t>(RowFormat::i4);
+  constexpr auto i4x2 = static_cast<std::size_t>(RowFormat::i4x2);
+  for (std::size_t dim : {std::size_t{1}, std::size_t{2}, std::size_t{7}, std::size_t{8}, std::size_t{9},
+                          std::size_t{63}, std::size_t{129}, std::size_t{384}, kMaxDimI8}) {
+    std::vector<float> x(3 * dim);
+    std::generate(x.begin(), x.end(), normal);
+    std::fill_n(x.begin() + static_cast<std::ptrdiff_t>(dim), dim, -1.0F);
+    std::fill_n(x.begin() + static_cast<std::ptrdiff_t>(2 * dim), dim, 0.0F);
+    const std::size_t whole = i8_row_bytes(dim), cut = i4x2_row_bytes(dim);
+    std::vector<std::byte> rows(3 * whole), cut_rows(3 * cut), front(i4_row_bytes(dim)), truth(cut);
+    table.encode_rows[i8](x.data(), 3, dim, rows.data(), whole);
+    table.encode_rows[i4x2](x.data(), 3, dim, cut_rows.data(), cut);
+    std::vector<float> decoded(3 * dim), cut_decoded(3 * dim), by_half(3 * dim);
+    table.decode_rows[i8]({rows.data(), whole, dim}, 3, decoded.data());
+    table.decode_rows[i4x2]({cut_rows.data(), cut, dim}, 3, cut_decoded.data());
+    table.decode_rows[i4]({cut_rows.data(), cut, dim}, 3, by_half.data());
+    CHECK(std::memcmp(decoded.data(), cut_decoded.data(), decoded.size() * sizeof(float)) == 0);
+    for (std::size_t i = 0; i < 3; ++i) {
+      reference::encode_i4(RowFormat::i4x2, &x[i * dim], dim, truth.data());
+      CHECK(std::memcmp(truth.data(), &cut_rows[i * cut], cut) == 0);
+      table.encode_rows[i4](&x[i * dim], 1, dim, front.data(), front.size());
+      CHECK(std::memcmp(front.data(), &cut_rows[i * cut], front.size()) == 0);
+      for (std::size_t j = 0; j < dim; ++j)
+        CHECK(static_cast<double>(by_half[i * dim + j]) ==
+              static_cast<double>(static_cast<float>(reference::value(RowFormat::i4, front.data(), dim, j))));
+    }
+    std::vector<std::int8_t> codes(2 * i4_plane_bytes(dim));
+    std::fill_n(codes.begin(), dim, std::int8_t{-127});
+    const auto count = static_cast<std::int32_t>(dim);
+    const Query query{codes.data(), 1.0F, 127.0F * 127.0F * static_cast<float>(count), -127 * count};
+    for (std::size_t s : {0U, 1U}) {
+      float want[3], got[3];
+      table.score_rows[i8][s](query, {rows.data(), whole, dim}, nullptr, 3, want);
+      table.score_rows[i4x2][s](query, {cut_rows.data(), cut, dim}, nullptr, 3, got);
+      CHECK(std::memcmp(want, got, sizeof want) == 0);
+    }
+    float out = 0.0F;  // a row of equal values loses nothing
+    table.score_rows[i4][0](query, {&cut_rows[cut], cut, dim}, nullptr, 1, &out);
+    CHECK(std::fabs(out + 127.0F * static_cast<float>(count)) <= 1e-4F * static_cast<float>(count));
+  }
+}
+
 void empty_bits(const KernelTable& table) {
+  constexpr auto kBits = static_cast<std::size_t>(RowFormat::bits);
   const std::vector<std::byte> none(16), all(16, std::byte{255});
   float out = NAN;
-  table.score_rows[4][3]({none.data()}, {none.data(), 16, 128}, nullptr, 1, &out);
+  table.score_rows[kBits][3]({none.data()}, {none.data(), 16, 128}, nullptr, 1, &out);
   CHECK(out == 0.0F);
-  table.score_rows[4][3]({none.data()}, {all.data(), 16, 128}, nullptr, 1, &out);
+  table.score_rows[kBits][3]({none.data()}, {all.data(), 16, 128}, nullptr, 1, &out);
   CHECK(out == 1.0F);
 }
 
@@ -235,6 +286,7 @@ int main() {
   for (const KernelTable* table : tables) {
     near_duplicates(*table);
     extreme_codes(*table);
+    planes(*table);
     empty_bits(*table);
     tiles(*table);
   }
