@@ -31,9 +31,11 @@ void LinkWalk::choose_next() {
   next_ = kNoSlot;
 }
 
-std::uint32_t LinkWalk::after_next() const {
+std::uint32_t LinkWalk::ask_for_second() const {
   std::uint32_t id = next_;
-  pool_.peek(id);
+  if (!pool_.peek(id)) return id;
+  task_.own.prefetch(id);
+  task_.links->prefetch(id);
   return id;
 }
 

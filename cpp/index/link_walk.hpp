@@ -35,8 +35,8 @@ class LinkWalk {
   void start(const Task& task);
   bool done() const { return next_ == kNoSlot; }
   std::uint32_t next() const { return next_; }
-  // The node that will probably be visited after the next one.
-  std::uint32_t after_next() const;
+  // The node that will probably be visited after the next one; its row and the head of its block are on their way.
+  std::uint32_t ask_for_second() const;
 
   // Visits the next node; meanwhile asks for the block of `ahead`.
   void step(std::uint32_t ahead);

@@ -28,7 +28,7 @@ DistanceProfile::Sample VectorIndex::distances_around(const RowSet& rows, std::u
   LinkWalk& walk = scratch.link_walk;
   walk.start({rows.links.get(), rows.codes.scorer(scratch.query.query), scratch.link_query.query, all, n,
               rows.graph->entry(), kEnough, kEnough, kEnough});
-  while (!walk.done()) walk.step(walk.after_next());
+  while (!walk.done()) walk.step(walk.ask_for_second());
 
   DistanceProfile::Sample sample{};
   const auto keep = [&](std::array<float, DistanceProfile::kRanks>& out, std::size_t size, const auto& at) {

@@ -235,7 +235,7 @@ void VectorIndex::search_by_links(Queries queries, const Snapshot& snapshot, con
       LinkWalk& walk = turn.scratch->link_walk;
       const Turn& other = turns[(i + 1) % turns.size()];
       stop_if_asked(++steps);
-      walk.step(other.walking ? other.scratch->link_walk.next() : walk.after_next());
+      walk.step(other.walking ? other.scratch->link_walk.next() : walk.ask_for_second());
       if (!walk.done()) continue;
       end(turn);
       begin(turn);
