@@ -34,9 +34,15 @@ class CandidatePool {
     return size_ < capacity_ ? std::numeric_limits<float>::infinity() : entries_[size_ - 1].distance;
   }
 
-  // The same for the closest `first` alone.
-  float worst(std::size_t first) const {
-    return size_ < first ? std::numeric_limits<float>::infinity() : entries_[first - 1].distance;
+  // Makes room for more.
+  void widen(std::size_t capacity) {
+    entries_.resize(capacity + kMostAtOnce);
+    capacity_ = capacity;
+  }
+  // Forgets what is farther: the fewer remain, the shorter the moves.
+  void drop_beyond(float distance) {
+    while (size_ > 0 && entries_[size_ - 1].distance > distance) --size_;
+    next_ = std::min(next_, size_);
   }
 
   // Keeps the candidate if it is among the closest; the caller offers each id once. NaN is never kept.

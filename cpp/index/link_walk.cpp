@@ -10,7 +10,7 @@ using kernels::kLinkLanes;
 void LinkWalk::start(const Task& task) {
   task_ = task;
   visits_ = 0;
-  pool_.reset(task.room);
+  pool_.reset(task.ef);
   visited_.reset(task.nodes);
   best_.reset(task.k);
   pool_.offer(0.0F, task.entry);
@@ -54,11 +54,14 @@ void LinkWalk::step(std::uint32_t ahead) {
 
 // Estimates beyond this are not put in line. The k-th estimate nearly always says more than the k-th score; not so
 // where many of the estimated nodes do not count.
-float LinkWalk::farthest() const {
-  if (!may_stop()) return pool_.worst(task_.ef);
-  const float bound = std::min(pool_.worst(), task_.stop.limit(best_.worst()));
-  if (!task_.whole || pool_.size() < task_.k) return bound;
-  return std::min(bound, task_.stop.estimated_limit(pool_[task_.k - 1].distance));
+float LinkWalk::farthest() {
+  if (!may_stop()) return pool_.worst();
+  if (visits_ == task_.stop.after) pool_.widen(task_.room);
+  float bound = task_.stop.limit(best_.worst());
+  if (task_.whole && pool_.size() >= task_.k)
+    bound = std::min(bound, task_.stop.estimated_limit(pool_[task_.k - 1].distance));
+  pool_.drop_beyond(bound);
+  return std::min(bound, pool_.worst());
 }
 
 void LinkWalk::line_up(std::uint32_t node, std::size_t lane, const float* estimates) {

@@ -28,7 +28,7 @@ class LinkWalk {
     std::size_t nodes;  // that may be walked
     std::uint32_t entry;
     std::size_t ef, k;
-    std::size_t room;  // of the pool, at least ef: more for a walk that stops by a rule
+    std::size_t room;  // of the pool once the walk may stop, at least ef
     StopRule stop{};
     bool whole = false;  // no node that may be walked is filtered out
   };
@@ -47,7 +47,7 @@ class LinkWalk {
 
  private:
   bool may_stop() const { return visits_ >= task_.stop.after; }
-  float farthest() const;
+  float farthest();
   void line_up(std::uint32_t node, std::size_t lane, const float* estimates);
   void choose_next();
 

@@ -52,9 +52,10 @@ def resolve(metric: str, kind: str, codes: str, rerank: str | None, d: int) -> t
     Returns
     -------
     (str, str or None)
-        For graphs over floats neighbour codes, or integer codes where vectors are short or compared by inner product,
-        with a finer copy: float16 holds a unit vector to about 2e-4, other vectors may exceed its range and keep
-        float32.
+        For graphs over floats neighbour codes, or integer codes where vectors are compared by inner product, with a
+        finer copy: float16 holds a unit vector to about 2e-4, other vectors may exceed its range and keep float32.
+        Short vectors (fewer than 64 dimensions) are kept as float32 alone: codes and a copy would take as much, and
+        tell rows that lie close together apart less well.
 
     Raises
     ------
@@ -77,14 +78,19 @@ def resolve(metric: str, kind: str, codes: str, rerank: str | None, d: int) -> t
     if rerank is not None and (not isinstance(rerank, str) or (rerank != "auto" and rerank not in copies)):
         raise ArgumentError(f"rerank: expected None, 'auto' or one of {copies} for metric '{metric}', got {rerank!r}")
     if codes == "auto":
-        wide = metric in ("cosine", "l2") and d >= _LINKS_FROM and rerank is not None
-        codes = "b1" if binary or (by_links and wide) else "i8" if kind == "hnsw" else "f32"
+        codes = "b1" if binary else _usual_codes(metric, d, rerank) if by_links else "f32"
     if by_links and codes == "b1" and rerank is None:
         raise ArgumentError(f"rerank: expected 'auto' or one of {copies} beside codes 'b1', got None")
     if rerank == "auto":
         wide_range = "f16" if metric == "cosine" else "f32"
         rerank = None if binary else {"b1": wide_range, "i8": wide_range, _ROUGH: "i8"}.get(codes)
     return codes, None if rerank == codes else rerank
+
+
+def _usual_codes(metric: str, d: int, rerank: str | None) -> str:
+    if d < _LINKS_FROM and rerank in (None, "auto"):
+        return "f32"
+    return "b1" if metric != "ip" and d >= _LINKS_FROM and rerank is not None else "i8"
 
 
 def _place(metric: str, kind: str) -> str:
