@@ -1,11 +1,16 @@
 #include "index/link_walk.hpp"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 
 namespace semblance {
 
 using kernels::kLinkLanes;
+
+namespace {
+constexpr std::size_t kEntries = 32, kRowsAnEntry = 64;
+}
 
 void LinkWalk::start(const Task& task) {
   task_ = task;
@@ -13,8 +18,23 @@ void LinkWalk::start(const Task& task) {
   pool_.reset(task.ef);
   visited_.reset(task.nodes);
   best_.reset(task.k);
-  pool_.offer(0.0F, task.entry);
+  enter();
   choose_next();
+}
+
+// Begins at the graph's entry and at the closest of a few rows that lie all over the index; they stay in cache from
+// query to query, and save the first visits.
+void LinkWalk::enter() {
+  std::array<std::uint32_t, kEntries> ids;
+  std::array<float, kEntries> scores;
+  const std::size_t count = task_.spread < kEntries * kRowsAnEntry ? 1 : kEntries;
+  for (std::size_t i = 0; i < count; ++i) ids[i] = static_cast<std::uint32_t>(i * task_.spread / kEntries);
+  ids[0] = task_.entry;
+  task_.own(ids.data(), count, scores.data());
+  pool_.offer(scores[0], ids[0]);
+  const auto end = scores.begin() + static_cast<std::ptrdiff_t>(count);
+  const auto closest = static_cast<std::size_t>(std::min_element(scores.begin(), end) - scores.begin());
+  if (ids[closest] != task_.entry) pool_.offer(scores[closest], ids[closest]);
 }
 
 // A node may be in line twice, estimated from two of its neighbours: the better estimate counts.

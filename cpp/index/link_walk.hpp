@@ -30,7 +30,8 @@ class LinkWalk {
     std::size_t ef, k;
     std::size_t room;  // of the pool once the walk may stop, at least ef
     StopRule stop{};
-    bool whole = false;  // no node that may be walked is filtered out
+    std::size_t spread = 0;  // rows [0, spread) are linked, and walks may begin at them
+    bool whole = false;      // no node that may be walked is filtered out
   };
   void start(const Task& task);
   bool done() const { return next_ == kNoSlot; }
@@ -48,6 +49,7 @@ class LinkWalk {
  private:
   bool may_stop() const { return visits_ >= task_.stop.after; }
   float farthest();
+  void enter();
   void line_up(std::uint32_t node, std::size_t lane, const float* estimates);
   void choose_next();
 

@@ -191,7 +191,7 @@ void VectorIndex::start_walk(const std::byte* query, const Snapshot& snapshot, c
   const StopRule stop = snapshot.allowed ? StopRule{} : snapshot.moment.profile.rule(ef, options.k, score_origin());
   scratch.link_walk.start({rows.links.get(), rows.codes.scorer(scratch.query.query), scratch.link_query.query,
                            snapshot.filter(), n, rows.graph->entry(), ef, snapshot.allowed ? wanted : options.k,
-                           stop.ends() ? kRoomToStop * ef : ef, stop, possible == n});
+                           stop.ends() ? kRoomToStop * ef : ef, stop, snapshot.moment.published, possible == n});
 }
 
 // Takes turns between walks: while one scores, the block that the other one will need is on its way.

@@ -72,7 +72,7 @@ def without_profile(index: sb.Index, folder: Path) -> sb.Index:
 def test_recall(tmp_path: Path, metric: str, make: Callable[[int], np.ndarray]) -> None:
     rows = make(N)
     queries = (rows[::30] + 0.02 * np.random.default_rng(1).normal(size=(N // 30, DIM))).astype(np.float32)
-    index = sb.Index.build(rows, metric=metric, codes="b1")
+    index = sb.Index.build(rows, metric=metric, codes="b1", rerank="f32")
     plain = without_profile(index, tmp_path)
     truth = nearest(rows, queries, 10, metric)[0]
     reached = [recall(index.search(queries, 10, ef=ef).ids, truth) for ef in (16, 64, 256)]
