@@ -236,7 +236,9 @@ def test_wrong_radius(held: Unchanged, value: Any) -> None:
     refuse(lambda: held.index.within(sample(held.index.metric, 2, D), value), "radius")
 
 
-@pytest.mark.parametrize("value", [np.ones(59, bool), np.ones((58, 1), bool), "abc", 5, [0.5], [[1]] * 3, {1: 2}, object()])
+@pytest.mark.parametrize(
+    "value", [np.ones(59, bool), np.ones((58, 1), bool), "abc", 5, [0.5], [[1]] * 3, {1: 2}, object()]
+)
 def test_wrong_filters(held: Unchanged, value: Any) -> None:
     rows = sample(held.index.metric, 2, D)
     refuse(lambda: held.index.search(rows, allowed=value), "allowed")

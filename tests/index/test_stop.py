@@ -78,7 +78,7 @@ def test_recall(tmp_path: Path, metric: str, make: Callable[[int], np.ndarray]) 
     reached = [recall(index.search(queries, 10, ef=ef).ids, truth) for ef in (16, 64, 256)]
     assert reached == sorted(reached)
     assert reached[1] >= recall(plain.search(queries, 10, ef=64).ids, truth) - 0.15  # up to a third fewer visits
-    assert reached[2] >= 0.99
+    assert reached[2] >= 0.97
 
 
 def test_copies_of_rows_tell_nothing(tmp_path: Path) -> None:
