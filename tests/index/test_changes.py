@@ -275,7 +275,7 @@ def test_contains_and_properties() -> None:
 
 
 def test_stats() -> None:
-    index = sb.Index.build(sample("cosine", 300, 48), max_degree=16)
+    index = sb.Index.build(sample("cosine", 300, 48), codes="i8", max_degree=16)
     index.remove([1, 2])
     stats = index.stats()
     assert (stats["rows"], stats["live"]) == (300, 298)

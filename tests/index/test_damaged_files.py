@@ -23,7 +23,7 @@ Metadata = dict[str, str]
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    index = sb.Index(D, metric="l2", max_degree=8, ef_construction=30)
+    index = sb.Index(D, metric="l2", codes="i8", max_degree=8, ef_construction=30)
     index.add(sample("l2", N, D))
     index.remove([7])
     path = tmp_path_factory.mktemp("good") / "a.sb"
