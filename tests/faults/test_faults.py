@@ -77,7 +77,7 @@ def test_cycles_leave_no_memory_behind(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is another thing there")
 def test_long_calls_end_soon_after_ctrl_c(tmp_path: Path) -> None:
-    """Scans, walks, builds and writes; the promise, a tenth of a second of processor time, is measured by run.py stop."""
+    """Scans, walks, builds and writes; the promise, 0.1 s of processor time, is measured by run.py stop."""
     calls = index_calls(100, tmp_path)
     stopped = 0
     for name in (
