@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 
 namespace semblance {
@@ -31,7 +32,8 @@ void LinkWalk::enter() {
   for (std::size_t i = 0; i < count; ++i) ids[i] = static_cast<std::uint32_t>(i * task_.spread / kEntries);
   ids[0] = task_.entry;
   task_.own(ids.data(), count, scores.data());
-  pool_.offer(scores[0], ids[0]);
+  // Visited whatever it scores: the pool takes no infinite distance and no NaN, which far rows may have.
+  pool_.offer(std::isfinite(scores[0]) ? scores[0] : std::numeric_limits<float>::max(), ids[0]);
   const auto end = scores.begin() + static_cast<std::ptrdiff_t>(count);
   const auto closest = static_cast<std::size_t>(std::min_element(scores.begin(), end) - scores.begin());
   if (ids[closest] != task_.entry) pool_.offer(scores[closest], ids[closest]);
