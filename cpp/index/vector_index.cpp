@@ -124,9 +124,8 @@ void VectorIndex::link(RowSet& rows, std::size_t first, std::size_t last, std::s
     draft = draft_codes(rows, last, threads, &before);
   CodeScorers scorers(draft ? *draft : precise, resolve_threads(threads));
   // Inner products are no distances that a factor could stretch: they are compared as they are.
-  // Walks by neighbour codes do better with links that differ more, and score whole lists anyway: no place stays empty
-  // (decision 7).
-  // at equal ef).
+  // Walks by neighbour codes do better with links that differ more, and score whole lists anyway: bulk builds leave no
+  // place empty (decision 7).
   const float alpha = params_.metric == Metric::ip || rows.links ? 1.0F : kAlpha;
   const float least = params_.metric == Metric::ip       ? -std::numeric_limits<float>::infinity()
                       : params_.metric == Metric::cosine ? -1.0F

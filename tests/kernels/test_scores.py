@@ -65,14 +65,15 @@ def test_bf16_rounds_to_nearest_even(isa: str, bits: Array) -> None:
     assert np.array_equal(back[number].view(np.uint32), (got[number].astype(np.uint32) << 16))
 
 
-@every_isa
-@given(
-    rows=hnp.arrays(
-        np.float32,
-        st.tuples(st.integers(1, 3), st.integers(1, 70)),
-        elements=st.floats(-(2.0**50), 2.0**50, width=32, allow_subnormal=False),
-    )
+FEW_ROWS = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 3), st.integers(1, 70)),
+    elements=st.floats(-(2.0**50), 2.0**50, width=32, allow_subnormal=False),
 )
+
+
+@every_isa
+@given(rows=FEW_ROWS)
 def test_i8_rows_are_within_half_a_step(isa: str, rows: Array) -> None:
     codes = kernels.encode_rows("i8", rows, isa=isa)
     assert np.array_equal(codes, kernels.encode_rows("i8", rows, isa="scalar"))
@@ -91,13 +92,7 @@ def test_i8_rows_are_within_half_a_step(isa: str, rows: Array) -> None:
 
 
 @every_isa
-@given(
-    rows=hnp.arrays(
-        np.float32,
-        st.tuples(st.integers(1, 3), st.integers(1, 70)),
-        elements=st.floats(-(2.0**50), 2.0**50, width=32, allow_subnormal=False),
-    )
-)
+@given(rows=FEW_ROWS)
 def test_halves_are_those_of_the_i8_codes(isa: str, rows: Array) -> None:
     dim, plane = rows.shape[1], (rows.shape[1] + 7) // 8 * 4
     whole, cut = (kernels.encode_rows(name, rows, isa=isa) for name in ("i8", "i4x2"))
