@@ -38,6 +38,8 @@ class Codec {
   // A stored row as a query; `out` may point into `codes`, which must stay where it is.
   virtual void prepare_row(const std::byte* codes, PreparedQuery& out) const = 0;
   virtual kernels::ScoreRows scorer() const = 0;
+  // Whether decoded rows and plain queries score the same as codes and prepared queries.
+  virtual bool scores_as_decoded() const { return false; }
 
   std::size_t dim() const { return dim_; }
   const std::string& name() const { return name_; }

@@ -38,6 +38,7 @@ class DenseCodec final : public Codec {
     decode(codes, 1, out.values.data());
     out.query = {out.values.data()};
   }
+  bool scores_as_decoded() const override { return true; }
   kernels::ScoreRows scorer() const override { return require_table().score_rows[format_][score_]; }
 
  private:

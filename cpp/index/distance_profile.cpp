@@ -55,6 +55,11 @@ StopRule DistanceProfile::rule(std::size_t ef, std::size_t k, float origin) cons
           origin};
 }
 
+float DistanceProfile::growth(std::size_t near, std::size_t far) const {
+  const float from = rows_ == 0 ? 0.0F : at_rank(medians_.estimated, near);
+  return from > 0.0F ? std::max(1.0F, at_rank(medians_.estimated, far) / from) : 1.0F;
+}
+
 std::array<double, DistanceProfile::kNumbers> DistanceProfile::numbers() const {
   std::array<double, kNumbers> out{static_cast<double>(rows_)};
   std::copy(medians_.found.begin(), medians_.found.end(), out.begin() + 1);

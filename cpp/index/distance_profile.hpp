@@ -52,6 +52,9 @@ class DistanceProfile {
   std::size_t rows() const { return rows_; }
   // What costs a typical query as much as a pool of ef.
   StopRule rule(std::size_t ef, std::size_t k, float origin) const;
+  // How many times as far as the neighbour of rank `near` the one of rank `far` seems to a typical query; 1 where
+  // nothing is known.
+  float growth(std::size_t near, std::size_t far) const;
 
   // As a file keeps it: rows, then the medians of `found` and of `estimated`.
   static constexpr std::size_t kNumbers = 1 + 2 * kRanks;

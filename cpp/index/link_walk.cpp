@@ -15,7 +15,7 @@ constexpr std::size_t kEntries = 32, kRowsAnEntry = 64;
 
 void LinkWalk::start(const Task& task) {
   task_ = task;
-  visits_ = 0;
+  visits_ = passed_ = 0;
   pool_.reset(task.ef);
   visited_.reset(task.nodes);
   best_.reset(task.k);
@@ -65,7 +65,10 @@ void LinkWalk::step(std::uint32_t ahead) {
   const std::uint32_t node = next_;
   const LinkCodes& links = *task_.links;
   const float own = task_.own(node);
-  if (task_.filter.test(node)) best_.offer({own, node});
+  if (task_.filter.test(node)) {
+    best_.offer({own, node});
+    ++passed_;
+  }
   alignas(64) float estimates[kLinkLanes];
   for (std::size_t lane = 0; lane < links.lanes(); ++lane) {
     links.score(task_.query, node, lane, own, ahead, estimates);
@@ -101,7 +104,22 @@ void LinkWalk::line_up(std::uint32_t node, std::size_t lane, const float* estima
     fresh[kept] = {estimates[close[i]], id};
     kept += !visited_.seen(id);
   }
+  if (task_.detour > 1.0F) kept = keep_near(fresh, kept, worst);
   pool_.merge(fresh, kept);
+}
+
+// Moves what is not allowed farther away, and drops what is then too far.
+std::size_t LinkWalk::keep_near(Neighbour* fresh, std::size_t count, float worst) const {
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    Neighbour candidate = fresh[i];
+    const bool allowed = task_.filter.allowed->test(candidate.id);
+    candidate.distance =
+        allowed ? candidate.distance : task_.detour * (candidate.distance + task_.origin) - task_.origin;
+    fresh[kept] = candidate;
+    kept += candidate.distance < worst;
+  }
+  return kept;
 }
 
 bool search_filtered_links(const LinkWalk::Task& task, std::size_t budget, WalkScratch& scratch) {

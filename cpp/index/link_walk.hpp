@@ -32,6 +32,9 @@ class LinkWalk {
     StopRule stop{};
     std::size_t spread = 0;  // rows [0, spread) are linked, and walks may begin at them
     bool whole = false;      // no node that may be walked is filtered out
+    // Nodes that are not allowed only lead to others: they are put in line as if they were this many times as far.
+    float detour = 1.0F;
+    float origin = 0.0F;  // scores plus this are distances
   };
   void start(const Task& task);
   bool done() const { return next_ == kNoSlot; }
@@ -43,6 +46,8 @@ class LinkWalk {
   void step(std::uint32_t ahead);
   // The closest k of the visited nodes that pass the filter.
   TopK& best() { return best_; }
+  std::size_t visits() const { return visits_; }
+  std::size_t passed() const { return passed_; }  // of the visits
   // Estimates of the closest ef nodes.
   const CandidatePool& pool() const { return pool_; }
 
@@ -51,13 +56,14 @@ class LinkWalk {
   float farthest();
   void enter();
   void line_up(std::uint32_t node, std::size_t lane, const float* estimates);
+  std::size_t keep_near(Neighbour* fresh, std::size_t count, float worst) const;
   void choose_next();
 
   Task task_{};
   CandidatePool pool_;
   VisitedSet visited_;
   TopK best_;
-  std::size_t visits_ = 0;
+  std::size_t visits_ = 0, passed_ = 0;
   std::uint32_t next_ = kNoSlot;
 };
 

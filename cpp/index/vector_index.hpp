@@ -47,6 +47,7 @@ struct RowBatch {
 };
 
 struct IndexSearchScratch;
+class LinkWalk;
 
 class VectorIndex {
  public:
@@ -125,15 +126,23 @@ class VectorIndex {
   void search_some(Queries queries, const Snapshot& snapshot, const SearchOptions& options, Results out) const;
   void search_one(const std::byte* query, const Snapshot& snapshot, const SearchOptions& options,
                   IndexSearchScratch& scratch) const;
-  bool walk_pays(const Snapshot& snapshot, const SearchOptions& options) const;
+  bool scans(const Snapshot& snapshot, const SearchOptions& options, std::size_t queries) const;
+  bool walk_pays(const Snapshot& snapshot, const SearchOptions& options, std::size_t queries) const;
+  static bool scans_together(const RowSet& rows, std::size_t queries);
+  static bool lies_far(const Snapshot& snapshot, const LinkWalk& walk);
   bool walks_links(const Snapshot& snapshot, const SearchOptions& options) const;
   void start_walk(const std::byte* query, const Snapshot& snapshot, const SearchOptions& options,
                   IndexSearchScratch& scratch) const;
   void search_by_links(Queries queries, const Snapshot& snapshot, const SearchOptions& options, Results out) const;
   void search_again(const std::byte* query, const SearchOptions& options, Results out) const;
-  void search_exact(Queries queries, const Snapshot& snapshot, const SearchOptions& options, Results out) const;
+  void search_by_scan(Queries queries, const std::vector<std::size_t>& which, const Snapshot& snapshot,
+                      const SearchOptions& options, Results out) const;
+  void scan(const Snapshot& snapshot, const CodeRows& rows, const PreparedQuery& query, std::size_t k,
+            IndexSearchScratch& scratch) const;
   void walk(const Snapshot& snapshot, const Scorer& scorer, const SearchOptions& options, std::size_t wanted,
             IndexSearchScratch& scratch) const;
+  bool walk_past(const Snapshot& snapshot, const Scorer& scorer, const SearchOptions& options, std::size_t wanted,
+                 IndexSearchScratch& scratch) const;
   void within_one(const std::byte* query, float limit, const Snapshot& snapshot, const SearchOptions& options,
                   RangeResult& out) const;
   void scan_within(const Snapshot& snapshot, const Scorer& scorer, float limit, IndexSearchScratch& scratch) const;

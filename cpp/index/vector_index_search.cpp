@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <numeric>
 
 #include "core/error.hpp"
 #include "index/input.hpp"
-#include "index/passing.hpp"
 #include "index/search_scratch.hpp"
 #include "index/vector_index.hpp"
 
@@ -13,12 +13,13 @@ namespace semblance {
 namespace {
 
 constexpr std::size_t kRoomToStop = 4;  // a walk that stops by itself may keep this many times ef nodes
-constexpr std::size_t kQueryGrain = 8;
+constexpr std::size_t kQueryGrain = 8, kScanGrain = 64;
 constexpr int kTries = 4;
 // In rows scanned, at 15 to 30 ns: a visit by neighbour codes (0.4 us), and one of the filtered walk, whose line of
-// candidates has no end.
-constexpr double kVisitCost = 16.0;
+// candidates has no end. Rows are scanned that many times faster for queries together.
+constexpr double kVisitCost = 20.0, kTogetherGain = 2.5;
 constexpr std::size_t kFarVisitCost = 128;
+constexpr double kLeastOfShare = 0.5;    // of the visits, that must pass a filter
 constexpr std::size_t kWalksAtOnce = 2;  // by neighbour codes; more gain nothing (measured: 2, 4, 8)
 
 // Candidates that are worth a look on finer codes: codes misplace the last few of k. Four bits misplace so many where
@@ -31,14 +32,6 @@ std::size_t rerank_count(std::size_t k, std::size_t ef, const RowSet& rows) {
 // How many nodes that pass a filtered walk should come across: enough for k, though chance deals out fewer than
 // expected.
 std::size_t visits_that_pass(const SearchOptions& options) { return std::max(options.ef, 2 * options.k); }
-
-void scan(const Filter& filter, const Scorer& scorer, TopK& best) {
-  float scores[kMostPassing];
-  for_each_passing(filter, [&](const std::uint32_t* slots, std::size_t count) {
-    scorer(slots, count, scores);
-    for (std::size_t i = 0; i < count; ++i) best.offer({scores[i], slots[i]});
-  });
-}
 
 }  // namespace
 
@@ -107,27 +100,33 @@ void VectorIndex::walk(const Snapshot& snapshot, const Scorer& scorer, const Sea
   WalkScratch& own = scratch.walk;
   scratch.found.clear();
   if (needed == 0) return;
-  own.begin(n, std::max(graph.degree(0), graph.degree(1)));
   if (possible == n) {
+    own.begin(n, std::max(graph.degree(0), graph.degree(1)));
     search_level(graph, scorer, descend(graph, scorer, 0, own), 0, ef, own);
     for (std::size_t i = 0; i < own.pool.size() && scratch.found.size() < wanted; ++i)
       if (filter.test(own.pool[i].id)) scratch.found.push_back(own.pool[i]);
     if (scratch.found.size() >= needed) return;
-    own.begin(n, std::max(graph.degree(0), graph.degree(1)));
   }
-  if (walk_pays(snapshot, options)) {
-    if (rows.links ? search_filtered_links({rows.links.get(), scorer, scratch.link_query.query, filter, n,
-                                            graph.entry(), ef, options.k, ef},
-                                           possible / kFarVisitCost, own)
-                   : search_filtered(graph, scorer, descend(graph, scorer, 0, own), {filter, ef, possible}, own)) {
-      scratch.found = own.best.sorted();
-      if (scratch.found.size() > wanted) scratch.found.resize(wanted);
-      if (scratch.found.size() >= needed) return;
-    }
-  }
-  own.best.reset(options.k);
-  scan(filter, rows.finest().scorer(rows.fine ? scratch.fine_query.query : scratch.query.query), own.best);
+  if (walk_pays(snapshot, options, 1) && walk_past(snapshot, scorer, options, wanted, scratch)) return;
+  scan(snapshot, rows.finest(), rows.fine ? scratch.fine_query : scratch.query, options.k, scratch);
+}
+
+// As walk, past rows that may not be returned, as far as it takes; false where a scan is better.
+bool VectorIndex::walk_past(const Snapshot& snapshot, const Scorer& scorer, const SearchOptions& options,
+                            std::size_t wanted, IndexSearchScratch& scratch) const {
+  const RowSet& rows = snapshot.rows();
+  const Graph& graph = *rows.graph;
+  const std::size_t n = rows.count.load(), ef = std::max(options.ef, wanted), possible = snapshot.possible();
+  WalkScratch& own = scratch.walk;
+  own.begin(n, std::max(graph.degree(0), graph.degree(1)));
+  const bool through = rows.links ? search_filtered_links({rows.links.get(), scorer, scratch.link_query.query,
+                                                           snapshot.filter(), n, graph.entry(), ef, options.k, ef},
+                                                          possible / kFarVisitCost, own)
+                                  : search_filtered(graph, scorer, descend(graph, scorer, 0, own),
+                                                    {snapshot.filter(), ef, possible}, own);
   scratch.found = own.best.sorted();
+  if (scratch.found.size() > wanted) scratch.found.resize(wanted);
+  return through && scratch.found.size() >= std::min(options.k, possible);
 }
 
 void VectorIndex::rerank(const RowSet& rows, IndexSearchScratch& scratch) const {
@@ -146,12 +145,8 @@ void VectorIndex::search_one(const std::byte* query, const Snapshot& snapshot, c
   const RowSet& rows = snapshot.rows();
   const std::byte* input = as_unit(query, params_, scratch.unit);
   if (options.exact || !rows.graph) {
-    const CodeRows& finest = rows.finest();
-    finest.codec->prepare(input, scratch.query);
-    scratch.walk.best.reset(options.k);
-    scan(snapshot.filter(), finest.scorer(scratch.query.query), scratch.walk.best);
-    scratch.found = scratch.walk.best.sorted();
-    return;
+    rows.finest().codec->prepare(input, scratch.query);
+    return scan(snapshot, rows.finest(), scratch.query, options.k, scratch);
   }
   rows.codes.codec->prepare(input, scratch.query);
   if (rows.fine) rows.fine->codec->prepare(input, scratch.fine_query);
@@ -162,13 +157,13 @@ void VectorIndex::search_one(const std::byte* query, const Snapshot& snapshot, c
 }
 
 // A walk visits about ef / selectivity nodes and scores half their neighbours, or their neighbour codes; a scan scores
-// the rows that pass.
-bool VectorIndex::walk_pays(const Snapshot& snapshot, const SearchOptions& options) const {
+// the rows that pass, and cheaper for many queries at once.
+bool VectorIndex::walk_pays(const Snapshot& snapshot, const SearchOptions& options, std::size_t queries) const {
   const RowSet& rows = snapshot.rows();
   const auto possible = static_cast<double>(snapshot.possible());
   const auto all = static_cast<double>(rows.count.load()) * static_cast<double>(visits_that_pass(options));
   const double cost = rows.links ? kVisitCost : 0.5 * static_cast<double>(rows.graph->degree(0));
-  return cost * all < possible * possible;
+  return cost * (scans_together(rows, queries) ? kTogetherGain : 1.0) * all < possible * possible;
 }
 
 // Rows that were removed or are not allowed are walked over; where most are removed the filtered walk looks farther.
@@ -184,17 +179,40 @@ void VectorIndex::start_walk(const std::byte* query, const Snapshot& snapshot, c
   const std::byte* input = as_unit(query, params_, scratch.unit);
   rows.codes.codec->prepare(input, scratch.query);
   rows.links->prepare(reinterpret_cast<const float*>(input), scratch.link_query);
-  // Room for ef rows that count. How distances grow says where to stop among all rows, not among those that a filter
-  // leaves.
+  // A rank among the rows that may be returned is a larger one among all.
+  const auto among_all = [&](std::size_t rank) { return (rank * n + possible - 1) / possible; };
+  const DistanceProfile& profile = snapshot.moment.profile;
   const std::size_t wanted = snapshot.allowed ? visits_that_pass(options) : std::max(options.ef, options.k);
-  const std::size_t ef = (wanted * n + possible - 1) / possible;
-  const StopRule stop = snapshot.allowed ? StopRule{} : snapshot.moment.profile.rule(ef, options.k, score_origin());
-  scratch.link_walk.start({rows.links.get(), rows.codes.scorer(scratch.query.query), scratch.link_query.query,
-                           snapshot.filter(), n, rows.graph->entry(), ef, snapshot.allowed ? wanted : options.k,
-                           stop.ends() ? kRoomToStop * ef : ef, stop, snapshot.moment.published, possible == n});
+  const std::size_t ef = among_all(wanted);
+  const StopRule stop = profile.rule(ef, snapshot.allowed ? among_all(options.k) : options.k, score_origin());
+  LinkWalk::Task task{rows.links.get(),
+                      rows.codes.scorer(scratch.query.query),
+                      scratch.link_query.query,
+                      snapshot.filter(),
+                      n,
+                      rows.graph->entry(),
+                      ef,
+                      options.k,
+                      stop.ends() ? kRoomToStop * ef : ef,
+                      stop,
+                      snapshot.moment.published,
+                      possible == n};
+  // What is not allowed is worth a visit among the first few, for what it leads to.
+  if (snapshot.allowed) task.detour = profile.growth(wanted, ef);
+  task.origin = score_origin();
+  scratch.link_walk.start(task);
 }
 
-// Takes turns between walks: while one scores, the block that the other one will need is on its way.
+// Where allowed rows lie far from the query, a walk comes across far fewer than their share of all rows promises, and
+// those it finds may not be the closest.
+bool VectorIndex::lies_far(const Snapshot& snapshot, const LinkWalk& walk) {
+  if (!snapshot.allowed) return false;
+  const double share = static_cast<double>(snapshot.possible()) / static_cast<double>(snapshot.rows().count.load());
+  return kLeastOfShare * share * static_cast<double>(walk.visits()) > static_cast<double>(walk.passed());
+}
+
+// Takes turns between walks: while one scores, the block that the other one will need is on its way. Queries that walks
+// do not answer are left, to be scanned for together.
 void VectorIndex::search_by_links(Queries queries, const Snapshot& snapshot, const SearchOptions& options,
                                   Results out) const {
   struct Turn {
@@ -203,11 +221,9 @@ void VectorIndex::search_by_links(Queries queries, const Snapshot& snapshot, con
     bool walking = false;
   };
   const std::size_t row_bytes = snapshot.rows().codes.codec->input_bytes(), k = options.k;
-  // Where allowed rows lie far from the query, a walk comes across fewer than their share of all rows promises: then
-  // the filtered walk looks farther.
-  const std::size_t wanted =
-      std::min(snapshot.allowed ? std::max(k, visits_that_pass(options) / 2) : k, snapshot.possible());
+  const std::size_t needed = std::min(k, snapshot.possible());
   std::array<Turn, kWalksAtOnce> turns;
+  std::vector<std::size_t> left;
   std::size_t begun = 0, walking = 0, steps = 0;
   const auto begin = [&](Turn& turn) {
     turn.walking = begun < queries.n;
@@ -218,11 +234,14 @@ void VectorIndex::search_by_links(Queries queries, const Snapshot& snapshot, con
   };
   const auto end = [&](Turn& turn) {
     --walking;
-    const std::byte* query = queries.data + turn.query * row_bytes;
-    turn.scratch->found = turn.scratch->link_walk.best().sorted();
-    if (turn.scratch->found.size() < wanted) search_one(query, snapshot, options, *turn.scratch);
+    IndexSearchScratch& scratch = *turn.scratch;
+    scratch.found = scratch.link_walk.best().sorted();
+    const bool answered = scratch.found.size() >= needed && !lies_far(snapshot, scratch.link_walk);
+    if (!answered && !(walk_pays(snapshot, options, queries.n) &&
+                       walk_past(snapshot, snapshot.rows().codes.scorer(scratch.query.query), options, k, scratch)))
+      return left.push_back(turn.query);
     const Results own{out.ids + turn.query * k, out.distances + turn.query * k};
-    if (!write_out(snapshot, turn.scratch->found, k, own)) search_again(query, options, own);
+    if (!write_out(snapshot, scratch.found, k, own)) search_again(queries.data + turn.query * row_bytes, options, own);
   };
   for (Turn& turn : turns) {
     turn.scratch = take_scratch();
@@ -242,33 +261,7 @@ void VectorIndex::search_by_links(Queries queries, const Snapshot& snapshot, con
     }
   }
   for (Turn& turn : turns) give_scratch(std::move(turn.scratch));
-}
-
-// Every row against every query on the finest codes: blocks of rows outside, so that a block serves all queries from
-// cache.
-void VectorIndex::search_exact(Queries queries, const Snapshot& snapshot, const SearchOptions& options,
-                               Results out) const {
-  const RowSet& rows = snapshot.rows();
-  const CodeRows& finest = rows.finest();
-  std::vector<PreparedQuery> prepared(queries.n);
-  std::vector<TopK> best(queries.n);
-  std::vector<float> unit;
-  for (std::size_t q = 0; q < queries.n; ++q) {
-    finest.codec->prepare(as_unit(queries.data + q * finest.codec->input_bytes(), params_, unit), prepared[q]);
-    best[q].reset(options.k);
-  }
-  float scores[kMostPassing];
-  for_each_passing(snapshot.filter(), [&](const std::uint32_t* slots, std::size_t count) {
-    for (std::size_t q = 0; q < queries.n; ++q) {
-      finest.scorer(prepared[q].query)(slots, count, scores);
-      for (std::size_t i = 0; i < count; ++i) best[q].offer({scores[i], slots[i]});
-    }
-  });
-  for (std::size_t q = 0; q < queries.n; ++q) {
-    const Results own{out.ids + q * options.k, out.distances + q * options.k};
-    if (!write_out(snapshot, best[q].sorted(), options.k, own))
-      search_again(queries.data + q * finest.codec->input_bytes(), options, own);
-  }
+  if (!left.empty()) search_by_scan(queries, left, snapshot, options, out);
 }
 
 // Takes out rows that were removed since the snapshot; what was replaced since stays, as it was.
@@ -309,12 +302,19 @@ void VectorIndex::search_again(const std::byte* query, const SearchOptions& opti
   give_scratch(std::move(scratch));
 }
 
+bool VectorIndex::scans(const Snapshot& snapshot, const SearchOptions& options, std::size_t queries) const {
+  return options.exact || !snapshot.rows().graph || (snapshot.allowed && !walk_pays(snapshot, options, queries));
+}
+
 // Queries that share a snapshot.
 void VectorIndex::search_some(Queries queries, const Snapshot& snapshot, const SearchOptions& options,
                               Results out) const {
   const RowSet& rows = snapshot.rows();
-  const bool scans = snapshot.allowed && rows.graph && !walk_pays(snapshot, options);
-  if (options.exact || !rows.graph || scans) return search_exact(queries, snapshot, options, out);
+  if (scans(snapshot, options, queries.n)) {
+    std::vector<std::size_t> all(queries.n);
+    std::iota(all.begin(), all.end(), std::size_t{0});
+    return search_by_scan(queries, all, snapshot, options, out);
+  }
   if (walks_links(snapshot, options)) return search_by_links(queries, snapshot, options, out);
   const std::size_t row_bytes = rows.codes.codec->input_bytes(), k = options.k;
   std::unique_ptr<IndexSearchScratch> scratch = take_scratch();
@@ -341,7 +341,8 @@ void VectorIndex::search(Queries queries, const SearchOptions& options, Monitor*
       some(q, q + 1, own.allowed == nullptr ? shared : snapshot(own.allowed), own);
     }
   };
-  parallel_for(queries.n, options.threads, kQueryGrain, body, monitor);
+  const bool together = queries.allowed == nullptr && scans(shared, options, kScanGrain);
+  parallel_for(queries.n, options.threads, together ? kScanGrain : kQueryGrain, body, monitor);
 }
 
 }  // namespace semblance

@@ -271,3 +271,17 @@ def test_real_vectors(
         hits = index.search(query[None], K, ef=100, allowed=chosen)
         recalls.append(share_found(hits, chosen, rows[chosen], query[None], metric))
     assert np.mean(recalls) >= 0.95
+
+
+@pytest.mark.parametrize("codes", ["f32", "f16", "bf16", "i8"])
+@pytest.mark.parametrize("metric", FLOAT_METRICS)
+@pytest.mark.parametrize("d", [3, 64, 100])
+def test_scans_give_a_query_the_same_bits_alone_and_among_others(metric: str, codes: str, d: int) -> None:
+    rows, queries = sample(metric, 700, d), sample(metric, 9, d, seed=1)
+    index = sb.Index.build(rows, metric=metric, codes=codes, rerank=None)
+    for options in ({"exact": True}, {"allowed": np.arange(5, 405, 2)}):
+        together = index.search(queries, K, **options)
+        for q in range(len(queries)):
+            alone = index.search(queries[q : q + 1], K, **options)
+            np.testing.assert_array_equal(together.ids[q : q + 1], alone.ids)
+            np.testing.assert_array_equal(together.distances[q : q + 1], alone.distances)
