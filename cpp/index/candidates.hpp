@@ -57,14 +57,32 @@ class CandidatePool {
     size_ = std::min(size_ + 1, capacity_);
     next_ = std::min(next_, static_cast<std::size_t>(at - entries_.begin()));
   }
-  // Offers up to kMostAtOnce candidates, which may name an id more than once, and sorts them on the way. The pool is
-  // gone through once for all of them.
+  // Offers many at once; ids as for `offer`.
+  void offer(const float* distances, const std::uint32_t* ids, std::size_t count) {
+    Neighbour fresh[kMostAtOnce];
+    for (std::size_t first = 0; first < count; first += kMostAtOnce) {
+      const std::size_t end = std::min(count, first + kMostAtOnce);
+      const float farthest = worst();
+      std::size_t kept = 0;
+      for (std::size_t i = first; i < end; ++i) {  // no branch: which ones are close enough cannot be foretold
+        fresh[kept] = {distances[i], ids[i]};
+        kept += distances[i] < farthest;
+      }
+      merge<Ties::by_id>(fresh, kept);
+    }
+  }
+  enum class Ties : std::uint8_t { any, by_id };
+  // Takes up to kMostAtOnce candidates that are close enough, which may name an id more than once, and sorts them on
+  // the way. The pool is gone through once for all of them.
+  template <Ties kTies = Ties::any>
   void merge(Neighbour* fresh, std::size_t count) {
     if (count == 0) return;
-    insertion_sort(fresh, count);
+    insertion_sort<kTies>(fresh, count);
     std::size_t end = size_;
     for (std::size_t i = count; i-- > 0;) {
-      const std::size_t at = position(fresh[i].distance);
+      std::size_t at = position(fresh[i].distance);
+      if constexpr (kTies == Ties::by_id)
+        while (at < end && plain(entries_[at]) < fresh[i]) ++at;
       move_up(at, end, i + 1);
       entries_[at + i] = fresh[i];
       end = at;
@@ -92,11 +110,15 @@ class CandidatePool {
   static constexpr std::uint32_t kVisited = 0x80000000U;
   static constexpr std::size_t kMostAtOnce = 32;
 
+  template <Ties kTies>
   static void insertion_sort(Neighbour* values, std::size_t count) {
+    const auto before = [](const Neighbour& a, const Neighbour& b) {
+      return kTies == Ties::by_id ? a < b : a.distance < b.distance;
+    };
     for (std::size_t i = 1; i < count; ++i) {
       const Neighbour value = values[i];
       std::size_t at = i;
-      for (; at > 0 && value.distance < values[at - 1].distance; --at) values[at] = values[at - 1];
+      for (; at > 0 && before(value, values[at - 1]); --at) values[at] = values[at - 1];
       values[at] = value;
     }
   }

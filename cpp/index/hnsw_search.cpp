@@ -53,7 +53,7 @@ void search_level(const Graph& graph, const Scorer& scorer, Neighbour start, std
   Neighbour current{};
   while (pool.pop(current)) {
     const std::size_t count = score_fresh(graph, scorer, level, current.id, scratch);
-    for (std::size_t i = 0; i < count; ++i) pool.offer(scratch.distances[i], scratch.fresh[i]);
+    pool.offer(scratch.distances.data(), scratch.fresh.data(), count);
     std::uint32_t next = 0;
     if (level == 0 && pool.peek(next)) graph.prefetch(next);
   }

@@ -1,6 +1,7 @@
 #include "index/link_codes.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -30,6 +31,31 @@ float dot(const float* a, const float* b, std::size_t n) {
   for (std::size_t i = 0; i + 8 <= n; i += 8)
     for (std::size_t k = 0; k < 8; ++k) sums[k] += a[i + k] * b[i + k];
   return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+}
+
+struct SignSums {
+  float size, signed_node;  // |o|_1 and <s, Ru>
+};
+
+// Sets the signs of `o` in one neighbour's bytes of a lane, a group of dimensions at a time; as many chains of sums as
+// a group has dimensions. `o` and `node` are rotated.
+SignSums write_signs(const float* o, const float* node, std::size_t dim, unsigned shift, std::uint8_t* lane) {
+  constexpr std::uint32_t kSign = 0x80000000U;
+  float size[kLinkGroup] = {}, signed_node[kLinkGroup] = {};
+  for (std::size_t group = 0; group < dim / kLinkGroup; ++group) {
+    std::uint32_t difference[kLinkGroup], of_node[kLinkGroup];
+    std::memcpy(difference, o + group * kLinkGroup, sizeof difference);
+    std::memcpy(of_node, node + group * kLinkGroup, sizeof of_node);
+    unsigned set = 0;
+    for (std::size_t k = 0; k < kLinkGroup; ++k) {
+      size[k] += std::bit_cast<float>(difference[k] & ~kSign);
+      signed_node[k] += std::bit_cast<float>(of_node[k] ^ (difference[k] & kSign));
+      set |= (~difference[k] >> 31) << k;
+    }
+    lane[group * kLinkGroupBytes] |= static_cast<std::uint8_t>(set << shift);
+  }
+  return {(size[0] + size[1]) + (size[2] + size[3]),
+          (signed_node[0] + signed_node[1]) + (signed_node[2] + signed_node[3])};
 }
 
 }  // namespace
@@ -94,16 +120,9 @@ void LinkCodes::encode(std::uint32_t node, const std::uint32_t* ids, std::size_t
     const float square = dot(own.difference.data(), own.difference.data(), dim_);
     const float along = dot(own.node.data(), own.difference.data(), dim_);
     rotation_.apply(own.difference.data(), own.room);
-    std::uint8_t* lane = signs + i / kLinkLanes * lane_bytes_ + i % 16;
-    const unsigned shift = i % kLinkLanes < 16 ? 0 : 4;
-    float size = 0.0F, signed_node = 0.0F;  // |o|_1 and <s, Ru>
-    for (std::size_t j = 0; j < dim_; ++j) {
-      const float o = own.difference[j];
-      const bool set = o > 0.0F;
-      size += set ? o : -o;
-      signed_node += set ? own.rotated_node[j] : -own.rotated_node[j];
-      lane[j / kLinkGroup * kLinkGroupBytes] |= static_cast<std::uint8_t>(unsigned{set} << (j % kLinkGroup + shift));
-    }
+    const auto [size, signed_node] =
+        write_signs(own.difference.data(), own.rotated_node.data(), dim_, i % kLinkLanes < 16 ? 0 : 4,
+                    signs + i / kLinkLanes * lane_bytes_ + i % 16);
     const float stretch = size > 0.0F ? square / size : 0.0F;
     float add = 0.0F, factor = -stretch;
     if (metric_ == Metric::l2) {
