@@ -14,13 +14,14 @@
 
 namespace semblance {
 
-// What a walk may skip once it has made `after` visits. Scores plus `origin` are distances; infinite factors skip
-// nothing.
+// What a walk may skip once it has made `after` visits, and when it ends in any case. Scores plus `origin` are
+// distances; infinite factors skip nothing.
 struct StopRule {
   std::size_t after = std::numeric_limits<std::size_t>::max();
   float stretch = std::numeric_limits<float>::infinity();            // of the k-th best distance
   float estimated_stretch = std::numeric_limits<float>::infinity();  // of the k-th estimate
   float origin = 0.0F;
+  std::size_t most = std::numeric_limits<std::size_t>::max();  // visits
 
   bool ends() const { return after < std::numeric_limits<std::size_t>::max(); }
   // The estimate beyond which nothing is worth a visit, where the k-th best score is `worst`.

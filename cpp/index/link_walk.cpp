@@ -42,7 +42,8 @@ void LinkWalk::enter() {
 // A node may be in line twice, estimated from two of its neighbours: the better estimate counts.
 void LinkWalk::choose_next() {
   Neighbour candidate{};
-  while (pool_.pop(candidate) && !(may_stop() && candidate.distance > task_.stop.limit(best_.worst()))) {
+  while (visits_ < task_.stop.most && pool_.pop(candidate) &&
+         !(may_stop() && candidate.distance > task_.stop.limit(best_.worst()))) {
     if (!visited_.insert(candidate.id)) continue;
     ++visits_;
     next_ = candidate.id;

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 F32 = npt.NDArray[np.float32]
 
-WIDTHS = (10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640)  # of searches over graphs
+WIDTHS = (10, 14, 20, 24, 28, 32, 36, 40, 48, 56, 64, 80, 112, 160, 224, 320, 448, 640)  # of searches over graphs
 
 
 class Competitor(Protocol):
