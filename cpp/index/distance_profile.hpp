@@ -14,8 +14,8 @@
 
 namespace semblance {
 
-// What a walk may skip once it has made `after` visits, and when it ends in any case. Scores plus `origin` are
-// distances; infinite factors skip nothing.
+// What a walk may skip once it has made `after` visits, and when it ends in any case. Scores plus `origin`
+// are distances; infinite factors skip nothing.
 struct StopRule {
   std::size_t after = std::numeric_limits<std::size_t>::max();
   float stretch = std::numeric_limits<float>::infinity();            // of the k-th best distance

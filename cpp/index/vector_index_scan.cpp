@@ -12,6 +12,7 @@ namespace semblance {
 namespace {
 
 constexpr std::size_t kFewQueries = 4;             // are scored on codes: decoding rows for them does not pay
+constexpr std::size_t kRowsAhead = 2;              // asked for while one is decoded
 constexpr std::size_t kDecodedBytes = 256 * 1024;  // of rows at a time: they stay in the second-level cache
 
 // Queries against blocks of rows, on the codes as they are.
@@ -54,11 +55,18 @@ class DecodedScan {
 
  private:
   void some(const std::uint32_t* slots, std::size_t count, std::vector<TopK>& best) {
-    for (std::size_t i = 0; i < count; ++i)
+    for (std::size_t i = 0; i < count; ++i) {
+      if (i + kRowsAhead < count) prefetch(slots[i + kRowsAhead]);
       rows_.codec->decode(rows_.arena.row(slots[i]), 1, reinterpret_cast<std::byte*>(decoded_.data() + i * dim_));
+    }
     score_(queries_.data(), best.size(), decoded_.data(), count, dim_, scores_.data());
     for (std::size_t q = 0; q < best.size(); ++q)
       for (std::size_t i = 0; i < count; ++i) best[q].offer({scores_[q * count + i], slots[i]});
+  }
+
+  void prefetch(std::uint32_t slot) const {
+    const std::byte* row = rows_.arena.row(slot);
+    for (std::size_t b = 0; b < rows_.arena.row_bytes(); b += 64) __builtin_prefetch(row + b);
   }
 
   const CodeRows& rows_;

@@ -13,12 +13,14 @@ namespace semblance {
 namespace {
 
 constexpr std::size_t kRoomToStop = 4;  // a walk that stops by itself may keep this many times ef nodes
-constexpr std::size_t kQueryGrain = 8, kScanGrain = 64;
+constexpr std::size_t kQueryGrain = 8, kScanGrain = 512;
 constexpr int kTries = 4;
 // In rows scanned, at 15 to 30 ns: a visit by neighbour codes (0.4 us), and one of the filtered walk, whose line of
 // candidates has no end. Rows are scanned that many times faster for queries together.
 constexpr double kVisitCost = 20.0, kTogetherGain = 2.5;
 constexpr std::size_t kFarVisitCost = 128;
+// Where fewer rows pass, they are scanned when a walk has found that they lie far: walking there takes milliseconds.
+constexpr std::size_t kFarScan = std::size_t{1} << 17;
 constexpr double kLeastOfShare = 0.5;    // of the visits, that must pass a filter
 constexpr std::size_t kWalksAtOnce = 2;  // by neighbour codes; more gain nothing (measured: 2, 4, 8)
 
@@ -28,10 +30,6 @@ std::size_t rerank_count(std::size_t k, std::size_t ef, const RowSet& rows) {
   if (!rows.fine) return k;
   return std::max(&rows.precise() == &rows.codes ? 2 * k : ef, k + 16);
 }
-
-// How many nodes that pass a filtered walk should come across: enough for k, though chance deals out fewer than
-// expected.
-std::size_t visits_that_pass(const SearchOptions& options) { return std::max(options.ef, 2 * options.k); }
 
 }  // namespace
 
@@ -161,7 +159,7 @@ void VectorIndex::search_one(const std::byte* query, const Snapshot& snapshot, c
 bool VectorIndex::walk_pays(const Snapshot& snapshot, const SearchOptions& options, std::size_t queries) const {
   const RowSet& rows = snapshot.rows();
   const auto possible = static_cast<double>(snapshot.possible());
-  const auto all = static_cast<double>(rows.count.load()) * static_cast<double>(visits_that_pass(options));
+  const auto all = static_cast<double>(rows.count.load()) * static_cast<double>(std::max(options.ef, options.k));
   const double cost = rows.links ? kVisitCost : 0.5 * static_cast<double>(rows.graph->degree(0));
   return cost * (scans_together(rows, queries) ? kTogetherGain : 1.0) * all < possible * possible;
 }
@@ -182,7 +180,7 @@ void VectorIndex::start_walk(const std::byte* query, const Snapshot& snapshot, c
   // A rank among the rows that may be returned is a larger one among all.
   const auto among_all = [&](std::size_t rank) { return (rank * n + possible - 1) / possible; };
   const DistanceProfile& profile = snapshot.moment.profile;
-  const std::size_t wanted = snapshot.allowed ? visits_that_pass(options) : std::max(options.ef, options.k);
+  const std::size_t wanted = std::max(options.ef, options.k);
   const std::size_t ef = among_all(wanted);
   const StopRule stop = profile.rule(ef, snapshot.allowed ? among_all(options.k) : options.k, score_origin());
   LinkWalk::Task task{rows.links.get(),
@@ -237,7 +235,7 @@ void VectorIndex::search_by_links(Queries queries, const Snapshot& snapshot, con
     IndexSearchScratch& scratch = *turn.scratch;
     scratch.found = scratch.link_walk.best().sorted();
     const bool answered = scratch.found.size() >= needed && !lies_far(snapshot, scratch.link_walk);
-    if (!answered && !(walk_pays(snapshot, options, queries.n) &&
+    if (!answered && !(snapshot.possible() > kFarScan && walk_pays(snapshot, options, queries.n) &&
                        walk_past(snapshot, snapshot.rows().codes.scorer(scratch.query.query), options, k, scratch)))
       return left.push_back(turn.query);
     const Results own{out.ids + turn.query * k, out.distances + turn.query * k};
@@ -341,8 +339,13 @@ void VectorIndex::search(Queries queries, const SearchOptions& options, Monitor*
       some(q, q + 1, own.allowed == nullptr ? shared : snapshot(own.allowed), own);
     }
   };
-  const bool together = queries.allowed == nullptr && scans(shared, options, kScanGrain);
-  parallel_for(queries.n, options.threads, together ? kScanGrain : kQueryGrain, body, monitor);
+  std::size_t grain = kQueryGrain;
+  if (shared.allowed || options.exact ||
+      !shared.rows().graph) {  // what is scanned costs less the more queries share it
+    const std::size_t threads = resolve_threads(options.threads);
+    grain = std::clamp((queries.n + threads - 1) / threads, kQueryGrain, kScanGrain);
+  }
+  parallel_for(queries.n, options.threads, grain, body, monitor);
 }
 
 }  // namespace semblance
