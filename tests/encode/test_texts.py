@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +160,15 @@ def test_fingerprints_differ_with_everything_that_changes_a_vector(tiny: Path) -
 def test_an_array_without_axes_is_no_list_of_texts() -> None:
     with pytest.raises(sb.ArgumentError, match="texts: expected an iterable of str"):
         sb.Encoder().encode(np.array(3))
+
+
+def test_the_tokenizer_file_is_read_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading it takes ten milliseconds for a real vocabulary: twice what a model needs for one text."""
+    encoder = sb.Encoder(tiny)
+    before = encoder.encode(["a"])
+
+    def parsed_again(*_: object, **__: object) -> None:
+        raise AssertionError("the tokenizer's file was parsed again")
+
+    monkeypatch.setattr(json, "loads", parsed_again)
+    np.testing.assert_array_equal(encoder.encode(["a"]), before)

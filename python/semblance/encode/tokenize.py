@@ -76,7 +76,7 @@ class Tokenizer:
         """Number of ids, added tokens included."""
         return int(self._rust.get_vocab_size()) if self.wordpiece is None else len(self.wordpiece.vocabulary)
 
-    @property
+    @cached_property
     def pad_id(self) -> int:
         """The id to pad with: the file's own, else that of a usual name, else 0 (padding is masked anyway)."""
         baked = json.loads(self.definition).get("padding")
