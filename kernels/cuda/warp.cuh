@@ -53,6 +53,18 @@ __device__ __forceinline__ void load_matrices_x2(std::uint32_t (&out)[2], const 
                : "memory");
 }
 
+// A half as its 16 bits. Back: to nearest even.
+__device__ __forceinline__ float half_to_float(std::uint16_t bits) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+  return value;
+}
+__device__ __forceinline__ std::uint16_t float_to_half(float x) {
+  std::uint16_t bits;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+  return bits;
+}
+
 // c (16 x 8) += a (16 rows of 32 bytes) times b (8 rows of 32 bytes) transposed, by one warp. With g = lane / 4 and
 // t = lane % 4:
 //   a[0], a[1]   bytes 4 t .. 4 t + 3 of rows g and g + 8;  a[2], a[3] the same 16 bytes further on

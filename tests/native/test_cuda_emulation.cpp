@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "check.hpp"
-#include "cuda/words.cuh"
+#include "cuda/warp.cuh"
 
 using namespace semblance;
 using namespace semblance::cuda;
@@ -45,7 +45,7 @@ __global__ void number_threads(int* out) {
 
 // Sums of blocks of values, by a tree in dynamic shared memory.
 __global__ void sum_tree(const unsigned* in, unsigned* out, bool with_barrier) {
-  auto* shared = reinterpret_cast<unsigned*>(dynamic_shared());
+  auto* shared = dynamic_shared<unsigned>();
   shared[threadIdx.x] = in[blockIdx.x * blockDim.x + threadIdx.x];
   for (unsigned half = blockDim.x / 2; half > 0; half /= 2) {
     if (with_barrier) __syncthreads();
@@ -96,39 +96,40 @@ __global__ void misaligned(const std::byte* in, unsigned* out) {
   *out = __ldg(reinterpret_cast<const uint4*>(in + 4)).x;
 }
 
-// Reads what it copied before (`wait` false) or after it waited.
-__global__ void copies(const int* in, int* out, bool wait) {
-  auto* shared = reinterpret_cast<int*>(dynamic_shared());
+// Reads what it copied before (`wait` false) or after it waited. In ints of 16 bytes.
+__global__ void copies(const int4* in, int* out, bool wait) {
+  auto* shared = dynamic_shared<int4>();
   const unsigned t = threadIdx.x;
-  shared[t] = -1;
-  shared[t + 4] = -1;
-  copy_async<4>(&shared[t], &in[t]);
-  copy_commit();
-  copy_async<4>(&shared[t + 4], &in[t + 4]);
-  copy_commit();
-  if (wait) copy_wait<1>();
-  out[t] = shared[t];
-  out[t + 4] = shared[t + 4];
+  for (unsigned i = t; i < 12; i += 4) shared[i].x = -1;
+  copy_async_16(&shared[t], &in[t], true);
+  copy_async_commit();
+  copy_async_16(&shared[t + 4], &in[t + 4], true);
+  copy_async_16(&shared[t + 8], &in[t + 8], false);
+  copy_async_commit();
+  if (wait) copy_async_wait<1>();
+  for (unsigned i = t; i < 12; i += 4) out[i] = shared[i].x;
+  if (wait) copy_async_wait<0>();
+  for (unsigned i = t; i < 12; i += 4) out[i + 12] = shared[i].x;
 }
 
 std::uint32_t pair(float low, float high) {
-  return cuda::float_to_bfloat(low) | static_cast<std::uint32_t>(cuda::float_to_bfloat(high)) << 16;
+  return float_to_bf16(low) | static_cast<std::uint32_t>(float_to_bf16(high)) << 16;
 }
 
 // a (16, 16) and b (8, 16), small integers held as bf16; out (16, 8). b is loaded by ldmatrix.
 __global__ void small_product(const float* a, const float* b, float* out) {
   const unsigned g = threadIdx.x / 4, t = threadIdx.x % 4;
-  auto* rows = reinterpret_cast<std::uint16_t*>(dynamic_shared());
-  for (unsigned i = threadIdx.x; i < 128; i += 32) rows[i] = cuda::float_to_bfloat(b[i]);
+  auto* rows = dynamic_shared<std::uint16_t>();
+  for (unsigned i = threadIdx.x; i < 128; i += 32) rows[i] = float_to_bf16(b[i]);
   __syncwarp();
   const auto word = [&](unsigned row, unsigned column) { return pair(a[16 * row + column], a[16 * row + column + 1]); };
-  const FragmentA left{{word(g, 2 * t), word(g + 8, 2 * t), word(g, 2 * t + 8), word(g + 8, 2 * t + 8)}};
-  FragmentB right;
-  load_matrices(right, rows + threadIdx.x % 8 * 16 + threadIdx.x / 8 % 2 * 8);
-  FragmentSums<float> sums{};
+  const std::uint32_t left[4] = {word(g, 2 * t), word(g + 8, 2 * t), word(g, 2 * t + 8), word(g + 8, 2 * t + 8)};
+  std::uint32_t right[2];
+  load_matrices_x2(right, rows + threadIdx.x % 8 * 16 + threadIdx.x / 8 % 2 * 8);
+  float sums[4] = {};
   multiply_bf16(sums, left, right);
   multiply_bf16(sums, left, right);
-  for (unsigned i = 0; i < 4; ++i) out[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = sums.values[i];
+  for (unsigned i = 0; i < 4; ++i) out[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = sums[i];
 }
 
 __global__ void small_s8_product(const std::int8_t* a, const std::int8_t* b, int* out) {
@@ -136,11 +137,12 @@ __global__ void small_s8_product(const std::int8_t* a, const std::int8_t* b, int
   const auto word = [&](const std::int8_t* from, unsigned row, unsigned column) {
     return __ldg(reinterpret_cast<const unsigned*>(from + 32 * row + column));
   };
-  const FragmentA left{{word(a, g, 4 * t), word(a, g + 8, 4 * t), word(a, g, 4 * t + 16), word(a, g + 8, 4 * t + 16)}};
-  const FragmentB right{{word(b, g, 4 * t), word(b, g, 4 * t + 16)}};
-  FragmentSums<int> sums{};
-  multiply_s8(sums, left, right);
-  for (unsigned i = 0; i < 4; ++i) out[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = sums.values[i];
+  const std::uint32_t left[4] = {word(a, g, 4 * t), word(a, g + 8, 4 * t), word(a, g, 4 * t + 16),
+                                 word(a, g + 8, 4 * t + 16)};
+  const std::uint32_t right[2] = {word(b, g, 4 * t), word(b, g, 4 * t + 16)};
+  std::int32_t sums[4] = {};
+  multiply_i8(sums, left, right);
+  for (unsigned i = 0; i < 4; ++i) out[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = sums[i];
 }
 
 void check_geometry() {
@@ -196,12 +198,13 @@ void check_faults() {
 }
 
 void check_copies() {
-  const std::vector<int> in = {0, 1, 2, 3, 4, 5, 6, 7};
-  std::vector<int> out(8);
-  run({1, 4, 32}, copies, in.data(), out.data(), true);
-  CHECK((out == std::vector<int>{0, 1, 2, 3, -1, -1, -1, -1}));
-  run({1, 4, 32}, copies, in.data(), out.data(), false);
-  CHECK(out == std::vector<int>(8, -1));
+  std::vector<int4> in(12);
+  for (int i = 0; i < 12; ++i) in[static_cast<std::size_t>(i)].x = i;
+  std::vector<int> out(24);
+  run({1, 4, 192}, copies, in.data(), out.data(), true);
+  CHECK((out == std::vector<int>{0, 1, 2, 3, -1, -1, -1, -1, -1, -1, -1, -1, 0, 1, 2, 3, 4, 5, 6, 7, 0, 0, 0, 0}));
+  run({1, 4, 192}, copies, in.data(), out.data(), false);
+  CHECK(out == std::vector<int>(24, -1));
 }
 
 void check_products() {
