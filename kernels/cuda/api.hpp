@@ -12,6 +12,8 @@
 #include <string>
 #include <utility>
 
+#include "kernel_table.hpp"
+
 namespace semblance::cuda {
 
 using Stream = void*;  // a cudaStream_t; null is the default stream
@@ -74,5 +76,60 @@ class Memory {
 // as soon as the call returns.
 void copy(void* to, const void* from, std::size_t bytes, Stream stream);
 void fill_zero(void* device, std::size_t bytes, Stream stream);
+
+// ---- exact search
+// ----------------------------------------------------------------------------------------------------
+
+inline constexpr std::size_t kMaxFlatRows = std::size_t{1} << 30;
+inline constexpr std::size_t kMaxFlatK = 1024;
+
+// f32 values of shape (n, dim), on the host or on the card.
+struct Floats {
+  const float* data;
+  std::size_t n;
+  bool on_device;
+};
+
+struct FlatShape {
+  kernels::RowFormat format;  // f32, bf16 or i8; queries are coded like the rows
+  kernels::Score score;       // ip or l2
+  std::size_t dim;
+  bool unit;  // rows and queries are scaled to unit length before they are coded: cosine
+};
+
+// Everything on the card. Scores are those of kernels::Score: smaller is closer, ties go to the lower row.
+struct FlatQuery {
+  const float* queries;          // (n, dim)
+  std::size_t n, k;              // 1 <= k <= kMaxFlatK
+  const std::uint32_t* allowed;  // a bit a row, row r being bit r % 32 of word r / 32; null = all rows
+  std::uint32_t* rows;           // out (n, k), padded with kNoRow
+  float* scores;                 // out (n, k), padded with infinity
+};
+inline constexpr std::uint32_t kNoRow = 0xFFFFFFFFU;
+
+// Rows for exact search by tensor-core products. One writer at a time, no reader beside it; any number of readers.
+class FlatRows {
+ public:
+  explicit FlatRows(FlatShape shape);
+
+  // Appends rows; returns when they are stored. Out of memory: nothing was appended.
+  void append(Floats rows, Stream stream);
+  // Enqueues a search; neither waits nor allocates outside the stream's order.
+  void search(const FlatQuery& query, Stream stream) const;
+
+  const FlatShape& shape() const { return shape_; }
+  std::size_t size() const { return n_; }
+  std::size_t bytes() const { return codes_.bytes() + tails_.bytes(); }
+  std::size_t row_bytes() const { return stride_; }
+  const std::byte* codes() const { return codes_.data(); }
+
+ private:
+  void reserve(std::size_t rows, Stream stream);
+
+  FlatShape shape_;
+  std::size_t stride_ = 0, n_ = 0;
+  Memory codes_;  // (capacity, stride) bytes, zeros behind the values of a row
+  Memory tails_;  // (capacity) FlatTail
+};
 
 }  // namespace semblance::cuda

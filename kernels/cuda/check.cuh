@@ -51,6 +51,13 @@ void launch(const Launch& how, void (*kernel)(Parameters...), const Arguments&..
 #endif
 }
 
+inline std::size_t multiprocessors() {
+  int current = 0, count = 0;
+  check(cudaGetDevice(&current), "cudaGetDevice");
+  check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, current), "cudaDeviceGetAttribute");
+  return static_cast<std::size_t>(count);
+}
+
 inline unsigned blocks_for(std::size_t items, std::size_t items_a_block) {
   return static_cast<unsigned>((items + items_a_block - 1) / items_a_block);
 }
