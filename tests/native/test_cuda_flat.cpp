@@ -147,9 +147,9 @@ void rows_in_the_worst_order() {
 
 // Scores that differ by less than a tensor core's rounding of f32 values.
 void close_scores() {
-  const std::size_t n = 1000, dim = 8;
+  const std::size_t n = 900, dim = 8;
   std::vector<float> rows(n * dim), query(dim);
-  for (std::size_t r = 0; r < n; ++r) rows[r * dim] = 1.0F + 1e-5F * static_cast<float>(r);
+  for (std::size_t r = 0; r < n; ++r) rows[r * dim] = 1.0F + 1e-6F * static_cast<float>(r);
   query[0] = 1.0F;
   const Case c{{RowFormat::f32, Score::ip, dim, false}, n, 1, 5};
   FlatRows flat(c.shape);
