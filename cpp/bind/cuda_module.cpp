@@ -51,4 +51,6 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
   register_errors(m);
   register_cuda_errors(m);
   register_cuda_device(m);
+  register_cuda_arrays(m);
+  register_cuda_flat(m);
 }

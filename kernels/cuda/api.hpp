@@ -42,6 +42,7 @@ struct Device {
 std::string missing();
 // The card in use by the calling thread.
 Device device();
+int device_number();
 // True for the emulator of the tests.
 bool is_emulated();
 
@@ -106,6 +107,22 @@ struct FlatQuery {
   float* scores;                 // out (n, k), padded with infinity
 };
 inline constexpr std::uint32_t kNoRow = 0xFFFFFFFFU;
+
+// What a caller sees of them: ids (null = the rows' numbers) or -1, and distances. All on the card.
+struct FlatHits {
+  const std::uint32_t* rows;
+  const float* scores;
+  const std::int64_t* row_ids;
+  std::int64_t* ids;
+  float* distances;
+  std::size_t count;
+};
+enum class DistanceOf : std::uint8_t { squares, product, cosine };  // the score, 1 + it, 1 + it but at least 0
+void name_hits(const FlatHits& hits, DistanceOf metric, Stream stream);
+
+// Sets *bad (on the card) to the first row of (n, dim) that holds NaN or infinity, has a squared norm beyond 8e37 or,
+// where `unit`, none; n where all are good.
+void find_bad_row(const float* rows, std::size_t n, std::size_t dim, bool unit, std::uint32_t* bad, Stream stream);
 
 // Rows for exact search by tensor-core products. One writer at a time, no reader beside it; any number of readers.
 class FlatRows {

@@ -63,6 +63,12 @@ Device device() {
   return out;
 }
 
+int device_number() {
+  int current = 0;
+  check(cudaGetDevice(&current), "cudaGetDevice");
+  return current;
+}
+
 bool is_emulated() {
 #ifdef __CUDACC__
   return false;

@@ -51,6 +51,27 @@ __global__ void __launch_bounds__(kMergeThreads) merge_lists(const __grid_consta
   merge.write();
 }
 
+__global__ void name_each(const FlatHits hits, DistanceOf metric) {
+  const std::size_t i = std::size_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i >= hits.count) return;
+  const std::uint32_t row = hits.rows[i];
+  const bool found = row != kNoRow;
+  hits.ids[i] = !found ? -1 : hits.row_ids != nullptr ? hits.row_ids[row] : std::int64_t{row};
+  const float distance = metric == DistanceOf::squares ? hits.scores[i] : 1.0F + hits.scores[i];
+  hits.distances[i] = metric == DistanceOf::cosine && distance < 0.0F ? 0.0F : distance;
+}
+
+__global__ void check_rows(const float* rows, std::size_t n, std::size_t dim, bool unit, std::uint32_t* bad) {
+  const std::size_t row = std::size_t{blockIdx.x} * (blockDim.x / kWarp) + warp();
+  if (row >= n) return;
+  double squares = 0;
+  for (std::size_t j = lane(); j < dim; j += kWarp)
+    squares += double{rows[row * dim + j]} * double{rows[row * dim + j]};
+  squares = warp_sum(squares);
+  const bool good = squares < 8e37 && !(unit && squares == 0);
+  if (!good && lane() == 0) atomicMin(bad, static_cast<std::uint32_t>(row));
+}
+
 // ---- launchers ----
 
 using kernels::RowFormat;
@@ -145,6 +166,17 @@ void launch_merge(const FlatShape& shape, const MergeTask& task, Stream stream) 
 }
 
 }  // namespace
+
+void name_hits(const FlatHits& hits, DistanceOf metric, Stream stream) {
+  launch({"name_each", blocks_for(hits.count, kLimitThreads), kLimitThreads, 0, stream}, name_each, hits, metric);
+}
+
+void find_bad_row(const float* rows, std::size_t n, std::size_t dim, bool unit, std::uint32_t* bad, Stream stream) {
+  const auto none = static_cast<std::uint32_t>(n);
+  copy(bad, &none, sizeof none, stream);
+  launch({"check_rows", blocks_for(n, kEncodeThreads / kWarp), kEncodeThreads, 0, stream}, check_rows, rows, n, dim,
+         unit, bad);
+}
 
 FlatRows::FlatRows(FlatShape shape) : shape_(shape) {
   stride_ = (shape.dim * code_bytes(shape.format) + kChunkBytes - 1) / kChunkBytes * kChunkBytes;

@@ -232,10 +232,12 @@ class FlatTile {
     if (counts_[q] <= most) return;
     const Key last = warp_select(lists_ + std::size_t{q} * task_.capacity, counts_[q], task_.keep);
     __syncwarp();
-    if (lane() != 0) return;
-    counts_[q] = task_.keep;
-    if (last + 1 < limits_[q]) limits_[q] = last + 1;
-    atomicMin(&task_.limits[first_query_ + q], last + 1);
+    if (lane() == 0) {
+      counts_[q] = task_.keep;
+      if (last + 1 < limits_[q]) limits_[q] = last + 1;
+      atomicMin(&task_.limits[first_query_ + q], last + 1);
+    }
+    __syncwarp();  // the next cut reads the count
   }
 
   const FlatTask& task_;

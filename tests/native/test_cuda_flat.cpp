@@ -125,6 +125,7 @@ void shapes_of_batches() {
   check_case({{RowFormat::f32, Score::l2, 33, false}, 300, 129, 1}, 31);
   check_case({{RowFormat::i8, Score::ip, 200, false}, 2500, 1, 1024}, 32);
   check_case({{RowFormat::f32, Score::ip, 16, true}, 3000, 2, 1024}, 33);
+  check_case({{RowFormat::i8, Score::l2, 40, false}, 300, 5, 20}, 36);  // a list is cut twice in a row
   check_case({{RowFormat::bf16, Score::l2, 1, false}, 1, 1, 4}, 34);
   check_case({{RowFormat::bf16, Score::l2, 8, false}, 0, 3, 4}, 35);
 }

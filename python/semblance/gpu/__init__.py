@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from .flat_index import FlatIndex
 from .native import is_available, reason, require
 
-__all__ = ["device", "is_available", "reason", "require"]
+__all__ = ["FlatIndex", "device", "is_available", "reason", "require"]
 
 
 def device() -> dict[str, Any]:
