@@ -10,5 +10,6 @@ void register_cuda_errors(py::module_& m);
 void register_cuda_device(py::module_& m);
 void register_cuda_arrays(py::module_& m);
 void register_cuda_flat(py::module_& m);
+void register_cuda_tables(py::module_& m);
 
 }  // namespace semblance::bind

@@ -53,4 +53,5 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
   register_cuda_device(m);
   register_cuda_arrays(m);
   register_cuda_flat(m);
+  register_cuda_tables(m);
 }

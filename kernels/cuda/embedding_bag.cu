@@ -111,10 +111,11 @@ struct Lane {
 // The row that a number stands for, or kZeroRow or kPaddingRow.
 __device__ inline std::int64_t row_of(const BagField& field, std::int64_t number, bool& unknown) {
   unknown = false;
-  if (number == kPaddingRow || number == field.padding) return kPaddingRow;
-  if (number >= 0 && number < field.table.count) return number;
-  unknown = number != kZeroRow;
-  return unknown ? field.missing : kZeroRow;
+  if (number >= 0 && number < field.table.count) return number == field.padding ? kPaddingRow : number;
+  if (field.padding != kPaddingRow && number == field.padding) return kPaddingRow;
+  if (field.resolved && number < 0) return number == kPaddingRow ? kPaddingRow : kZeroRow;
+  unknown = true;
+  return field.missing;
 }
 
 template <TableFormat f>

@@ -55,7 +55,7 @@ class PinnedRows {
 
 enum class BagMode : std::uint8_t { sum, mean, max };
 
-// Numbers of rows that are none: zeros, and not there at all.
+// Numbers of rows that are none, where a field's numbers are `resolved`: zeros, and not there at all.
 inline constexpr std::int64_t kZeroRow = -1, kPaddingRow = -2;
 
 // One table's bags. Pointers are the card's.
@@ -65,9 +65,10 @@ struct BagField {
   const std::int64_t* offsets;  // bag b is values[offsets[b]] to values[offsets[b + 1]]; null: one value a bag
   const float* weights;         // one a value, or null for ones
   std::size_t column;           // of the output
-  std::int64_t missing;         // the row that stands for numbers that are none, a row or kZeroRow
-  std::int64_t padding;         // a number that is no row at all; kPaddingRow always is one
+  std::int64_t missing;         // the row that stands for unknown numbers, or kZeroRow
+  std::int64_t padding;         // a number that is no row at all, or kPaddingRow where no number is
   BagMode mode;
+  bool resolved;  // numbers are the answers of EmbeddingTable::row_numbers or slots, not the caller's
 };
 
 struct BagOutput {
@@ -80,7 +81,7 @@ inline constexpr std::size_t kMaxBagFields = 64;  // of one launch; more take se
 // Looks up, decodes and pools the bags of all fields, each into its own columns. Allocates nothing and may be captured
 // in a CUDA graph. Bits: every element is one chain of fused multiply-adds in the order of the bag, as on the CPU
 // (kernels/table_kernels.hpp), so results equal the CPU's in every format. Where `unknown` is given (on the card), the
-// number of values that name no row and are neither kZeroRow nor padding is added to it.
+// number of values that name no row is added to it.
 void pool_bags(const BagField* fields, std::size_t count, const BagOutput& out, std::uint64_t* unknown, Stream stream);
 
 }  // namespace semblance::cuda

@@ -1,5 +1,5 @@
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -39,3 +39,27 @@ class FlatIndex:
     def search(
         self, queries: Any, k: int, allowed: FlatAllowed | None, on_device: bool, stream: int
     ) -> tuple[Any, Any]: ...
+
+# Of the host, or the address of one on the card.
+_Ints: TypeAlias = npt.NDArray[np.int64] | int | None
+_Floats: TypeAlias = npt.NDArray[np.float32] | int | None
+
+class CardTable:
+    def __init__(self, dtype: str, dim: int, rows: Sequence[npt.NDArray[np.uint8]], cache_rows: int) -> None: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def cached(self) -> bool: ...
+    @property
+    def hits(self) -> int: ...
+    @property
+    def misses(self) -> int: ...
+
+def pool(
+    fields: Sequence[tuple[CardTable, _Ints, _Ints, _Floats, str, int, int, int]],
+    out: _Floats,
+    bags: int,
+    stride: int,
+    count: bool,
+    stream: int,
+) -> int: ...

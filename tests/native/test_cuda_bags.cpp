@@ -172,7 +172,7 @@ void check_cache() {
     cuda::pack_rows(card, {pinned.on_card(), reinterpret_cast<const cuda::RowMove*>(moves.data()), 0, moves.size()},
                     nullptr);
     std::vector<float> got(20 * 24), expected(20 * 24);
-    const cuda::BagField field{card, numbers.data(), nullptr, nullptr, 0, cuda::kZeroRow, cuda::kPaddingRow, {}};
+    const cuda::BagField field{card, numbers.data(), nullptr, nullptr, 0, cuda::kZeroRow, cuda::kPaddingRow, {}, true};
     cuda::pool_bags(&field, 1, {got.data(), 24, 20}, nullptr, nullptr);
     twin.table->lookup(keys, {expected.data(), 24}, 1, nullptr);
     CHECK(same_bits(got.data(), expected.data(), got.size()));

@@ -6,8 +6,9 @@ from typing import Any
 
 from .flat_index import FlatIndex
 from .native import is_available, reason, require
+from .tables import GpuTable, GpuTableGroup
 
-__all__ = ["FlatIndex", "device", "is_available", "reason", "require"]
+__all__ = ["FlatIndex", "GpuTable", "GpuTableGroup", "device", "is_available", "reason", "require"]
 
 
 def device() -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,9 @@ from .arrays import Floats, float_array, integer_array, output_array, thread_cou
 from .generation import DTYPES, Generation, Layout, check_missing, missing_row
 from .keys import KeySpace, key_space
 from .updates import TableWriter, WriterTurn, compacted
+
+if TYPE_CHECKING:
+    from ..gpu import GpuTable
 
 Mode: TypeAlias = Literal["sum", "mean", "max"]
 Dtype: TypeAlias = Literal["f32", "f16", "bf16", "i8", "i4", "i2", "fp8"]
@@ -279,6 +282,16 @@ class EmbeddingTable:
             generation.native.score(queries, wanted, result, thread_count(threads))
             return result
         return _score_many(generation, queries, wanted, thread_count(threads))
+
+    def to(self, device: Literal["cuda"], *, cache_rows: int | None = None) -> GpuTable:
+        """Copy this generation to the current GPU: see `semblance.gpu.GpuTable`, which says what is raised.
+
+        With `cache_rows` only so many rows are kept there, those asked for last; the others are read from pinned host
+        memory: for tables larger than the GPU's memory. No call may name more different rows.
+        """
+        from ..gpu import GpuTable
+
+        return GpuTable(self, device, cache_rows)
 
     def stats(self) -> dict[str, Any]:
         """Counts and bytes by part; look-ups and unknown keys since the table was made or loaded.
