@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "bind/bound_table.hpp"
-#include "bind/cuda_bind.hpp"
+#include "bind/cuda_arrays.hpp"
 #include "table/row_cache.hpp"
 #include "table_api.hpp"
 
@@ -120,22 +120,35 @@ class CardTable {
   std::mutex turn_;  // of a cached table: what one call brought in must not be evicted by another
 };
 
-// An array of the host, or the address of one on the card.
+// One-dimensional values on the host or on the card.
 template <class T>
 struct Operand {
   std::span<const T> host;
   const T* card = nullptr;
-  bool given;
+  std::size_t size = 0;
+  py::object owner;
 
-  Operand(const char* where, const py::object& object) : given(!object.is_none()) {
-    if (!given) return;
-    if (py::isinstance<py::int_>(object)) {
-      card = reinterpret_cast<const T*>(object.cast<std::uintptr_t>());
+  Operand(const char* where, const py::object& object, Stream stream) {
+    if (object.is_none()) return;
+    const GivenArray given = given_array(object, where, stream);
+    const char* type = std::is_same_v<T, float> ? "<f4" : "<i8";
+    if (given.shape.size() != 1 || given.typestr != type)
+      throw ArgumentError(expected(where, std::string(type) + " of one axis",
+                                   given.typestr + " of " + std::to_string(given.shape.size()) + " axes"));
+    size = static_cast<std::size_t>(given.shape[0]);
+    owner = given.owner;
+    if (given.on_device) {
+      card = static_cast<const T*>(given.data);
     } else {
-      host = vector_of<T>(where, py::array(object));
+      host = {static_cast<const T*>(given.data), size};
     }
+    on_host_ = !given.on_device;
   }
-  bool is_host() const { return given && card == nullptr; }
+  bool given() const { return owner.ptr() != nullptr; }
+  bool is_host() const { return given() && on_host_; }
+
+ private:
+  bool on_host_ = false;
 };
 
 struct Field {
@@ -151,26 +164,39 @@ struct Field {
 using FieldTuple = std::tuple<std::shared_ptr<CardTable>, py::object, py::object, py::object, std::string, std::size_t,
                               std::int64_t, std::int64_t>;
 
-// What the host can see of a field's form.
 void check_field(const Field& field, std::size_t bags, std::size_t stride) {
+  const auto refuse = [](const char* where, std::size_t want, std::size_t got) {
+    if (want != got) throw ArgumentError(expected(where, std::to_string(want) + " of them", std::to_string(got)));
+  };
   if (field.card.column + field.card.table.dim > stride)
-    throw ArgumentError(expected("stride", "room for every field", std::to_string(stride)));
-  if (!field.values.is_host()) return;
-  const std::size_t values = field.values.host.size();
-  if (field.offsets.is_host()) {
-    check_offsets(field.offsets.host, values);
-    if (field.offsets.host.size() != bags + 1)
-      throw ArgumentError(expected("offsets", std::to_string(bags + 1), std::to_string(field.offsets.host.size())));
-  } else if (field.offsets.card == nullptr && values != bags) {
-    throw ArgumentError(expected("values", std::to_string(bags) + ", one a bag", std::to_string(values)));
-  }
-  if (field.weights.is_host() && field.weights.host.size() != values)
-    throw ArgumentError(expected("weights", std::to_string(values), std::to_string(field.weights.host.size())));
+    throw ArgumentError(expected("out", "room for every field", std::to_string(stride) + " columns"));
+  if (field.offsets.is_host() && field.values.is_host()) check_offsets(field.offsets.host, field.values.size);
+  if (field.offsets.given() && field.offsets.is_host() != field.values.is_host())
+    throw ArgumentError(expected("values, offsets", "both on the host or both on the card", "one of each"));
+  refuse(field.offsets.given() ? "offsets" : "values", field.offsets.given() ? bags + 1 : bags,
+         field.offsets.given() ? field.offsets.size : field.values.size);
+  if (field.weights.given()) refuse("weights", field.values.size, field.weights.size);
+  if (field.weights.is_host()) require_finite("weights", field.weights.host);
+  if (field.weights.given() && field.card.mode == cuda::BagMode::max)
+    throw ArgumentError(expected("weights", "None with mode 'max'", "an array"));
+  if (field.table->cached() && !field.values.is_host())
+    throw UnsupportedError(expected("values", "an array of the host for a table that is cached", "one of the card"));
 }
 
-Field field_of(const FieldTuple& tuple, std::size_t bags, std::size_t stride) {
+// The batch: how many bags a field has, where they go, and in whose order.
+struct Batch {
+  std::size_t bags, stride;
+  Stream stream;
+};
+
+Field field_of(const FieldTuple& tuple, const Batch& batch) {
   const auto& [table, values, offsets, weights, mode, column, missing, padding] = tuple;
-  Field field{table, {"values", values}, {"offsets", offsets}, {"weights", weights}, {}, {}};
+  Field field{table,
+              {"values", values, batch.stream},
+              {"offsets", offsets, batch.stream},
+              {"weights", weights, batch.stream},
+              {},
+              {}};
   const auto pooling = static_cast<cuda::BagMode>(pooling_of(mode));
   const bool resolved = field.values.is_host();
   field.card = {table->rows(),
@@ -182,9 +208,7 @@ Field field_of(const FieldTuple& tuple, std::size_t bags, std::size_t stride) {
                 resolved ? cuda::kPaddingRow : padding,
                 pooling,
                 resolved};
-  if (table->cached() && !field.values.is_host())
-    throw UnsupportedError(expected("values", "an array of the host for a table that is cached", "one of the card"));
-  check_field(field, bags, stride);
+  check_field(field, batch.bags, batch.stride);
   return field;
 }
 
@@ -268,22 +292,42 @@ std::vector<cuda::BagField> upload(std::vector<Field>& fields, Uploads& uploads,
   return cards;
 }
 
-// Pools every field's bags into its columns of `out` ((bags, stride): an array of the host, or an address of the card)
-// and returns how many values named no row, 0 where they were not to be counted. With everything on the card and
-// nothing to count it allocates nothing and returns at once.
-std::uint64_t pool(const std::vector<FieldTuple>& tuples, const py::object& out, std::size_t bags, std::size_t stride,
-                   bool count, std::uintptr_t stream_address) {
-  std::vector<Field> fields;
-  for (const FieldTuple& tuple : tuples) fields.push_back(field_of(tuple, bags, stride));
-  const auto stream = reinterpret_cast<Stream>(stream_address);
+// Where the result goes: an array of the caller's, on the host or on the card, or a new one.
+struct Output {
+  py::object object;
   float* host = nullptr;
   float* card = nullptr;
-  if (py::isinstance<py::int_>(out)) {
-    card = reinterpret_cast<float*>(out.cast<std::uintptr_t>());
-  } else {
-    py::array array(out);
-    host = writable("out", array, {static_cast<py::ssize_t>(bags), static_cast<py::ssize_t>(stride)});
+
+  Output(const py::object& given, bool on_device, const Batch& batch) : object(given) {
+    const std::vector<std::int64_t> shape{static_cast<std::int64_t>(batch.bags),
+                                          static_cast<std::int64_t>(batch.stride)};
+    if (given.is_none() && on_device) {
+      auto memory = std::make_shared<Memory>(batch.bags * batch.stride * sizeof(float), batch.stream);
+      card = memory->as<float>();
+      object = py::cast(DeviceArray{std::move(memory), shape, 'f', sizeof(float), batch.stream});
+    } else if (given.is_none() || py::isinstance<py::array>(given)) {
+      py::array array = given.is_none() ? py::array_t<float>({shape[0], shape[1]}) : py::array(given);
+      host = writable("out", array, {shape[0], shape[1]});
+      object = array;
+    } else {
+      const GivenArray array = given_array(given, "out", batch.stream);
+      if (!array.on_device || array.typestr != "<f4" || array.shape != shape)
+        throw ArgumentError(expected("out", "float32 of shape (bags, dim)", "another type or shape"));
+      card = static_cast<float*>(const_cast<void*>(array.data));
+    }
   }
+};
+
+// Pools every field's bags into its columns of the output. Returns that and how many values named no row, 0 where they
+// were not to be counted. With all of it on the card and nothing to count it allocates nothing and returns at once.
+py::tuple pool(const std::vector<FieldTuple>& tuples, const py::object& out, std::pair<std::size_t, std::size_t> shape,
+               bool count, bool on_device, std::uintptr_t stream_handle) {
+  const Stream stream = stream_from(stream_handle);
+  const Batch batch{shape.first, shape.second, stream};
+  std::vector<Field> fields;
+  for (const FieldTuple& tuple : tuples) fields.push_back(field_of(tuple, batch));
+  Output output(out, on_device, batch);
+  const std::size_t bytes = batch.bags * batch.stride * sizeof(float);
   std::uint64_t unknown = 0;
   without_gil([&] {
     const auto turns = turns_of(fields);
@@ -291,15 +335,16 @@ std::uint64_t pool(const std::vector<FieldTuple>& tuples, const py::object& out,
     Uploads uploads;
     bring_rows(fields, moved, stream);
     const std::vector<cuda::BagField> cards = upload(fields, uploads, stream);
-    Memory result, counter;
-    if (host != nullptr) card = (result = Memory(bags * stride * sizeof(float), stream)).as<float>();
-    if (count) cuda::fill_zero((counter = Memory(sizeof unknown, stream)).data(), sizeof unknown, stream);
-    cuda::pool_bags(cards.data(), cards.size(), {card, stride, bags}, counter.as<std::uint64_t>(), stream);
-    if (host != nullptr) cuda::copy(host, card, bags * stride * sizeof(float), stream);
+    const Memory result = output.card != nullptr ? Memory() : Memory(bytes, stream);
+    const Memory counter = count ? Memory(sizeof unknown, stream) : Memory();
+    float* to = output.card != nullptr ? output.card : result.as<float>();
+    if (count) cuda::fill_zero(counter.data(), sizeof unknown, stream);
+    cuda::pool_bags(cards.data(), cards.size(), {to, batch.stride, batch.bags}, counter.as<std::uint64_t>(), stream);
+    if (output.host != nullptr) cuda::copy(output.host, to, bytes, stream);
     if (count) cuda::copy(&unknown, counter.data(), sizeof unknown, stream);
-    if (host != nullptr || count || !turns.empty()) cuda::synchronize(stream);
+    if (output.host != nullptr || count || !turns.empty()) cuda::synchronize(stream);
   });
-  return unknown;
+  return py::make_tuple(output.object, unknown);
 }
 
 }  // namespace
@@ -312,7 +357,7 @@ void register_cuda_tables(py::module_& m) {
       .def_property_readonly("cached", &CardTable::cached)
       .def_property_readonly("hits", &CardTable::hits)
       .def_property_readonly("misses", &CardTable::misses);
-  m.def("pool", pool, py::arg("fields"), py::arg("out"), py::arg("bags"), py::arg("stride"), py::arg("count"),
+  m.def("pool", pool, py::arg("fields"), py::arg("out"), py::arg("shape"), py::arg("count"), py::arg("on_device"),
         py::arg("stream"));
 }
 

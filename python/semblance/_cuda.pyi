@@ -1,5 +1,5 @@
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +8,7 @@ _Progress = Callable[[int, int], object] | None
 
 EMULATED: bool
 MAX_FLAT_K: int
+MAX_GRAPH_POOL: int
 
 def missing() -> str: ...
 def device() -> dict[str, Any]: ...
@@ -40,10 +41,6 @@ class FlatIndex:
         self, queries: Any, k: int, allowed: FlatAllowed | None, on_device: bool, stream: int
     ) -> tuple[Any, Any]: ...
 
-# Of the host, or the address of one on the card.
-_Ints: TypeAlias = npt.NDArray[np.int64] | int | None
-_Floats: TypeAlias = npt.NDArray[np.float32] | int | None
-
 class CardTable:
     def __init__(self, dtype: str, dim: int, rows: Sequence[npt.NDArray[np.uint8]], cache_rows: int) -> None: ...
     @property
@@ -56,10 +53,41 @@ class CardTable:
     def misses(self) -> int: ...
 
 def pool(
-    fields: Sequence[tuple[CardTable, _Ints, _Ints, _Floats, str, int, int, int]],
-    out: _Floats,
-    bags: int,
-    stride: int,
+    fields: Sequence[tuple[CardTable, Any, Any, Any, str, int, int, int]],
+    out: Any,
+    shape: tuple[int, int],
     count: bool,
+    on_device: bool,
     stream: int,
-) -> int: ...
+) -> tuple[Any, int]: ...
+
+_Codes = tuple[str, npt.NDArray[np.uint8], npt.NDArray[np.float32] | None, npt.NDArray[np.float32] | None]
+
+def graph_row_bytes(codes: str, dim: int) -> int: ...
+
+class GraphAllowed:
+    def __len__(self) -> int: ...
+
+class GraphIndex:
+    def __init__(
+        self,
+        metric: str,
+        dim: int,
+        walk: _Codes,
+        fine: _Codes | None,
+        links: npt.NDArray[np.uint32],
+        ids: npt.NDArray[np.int64],
+        entry: int,
+    ) -> None: ...
+    def __len__(self) -> int: ...
+    def nbytes(self) -> int: ...
+    def allow(self, rows: npt.NDArray[np.uint32]) -> GraphAllowed: ...
+    def search(
+        self,
+        queries: Any,
+        numbers: tuple[int, int, int, int, int],
+        allowed: GraphAllowed | None,
+        scans: bool,
+        on_device: bool,
+        stream: int,
+    ) -> tuple[Any, Any]: ...

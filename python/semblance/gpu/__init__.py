@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from .flat_index import FlatIndex
+from .graph_index import GraphIndex
 from .native import is_available, reason, require
 from .tables import GpuTable, GpuTableGroup
 
-__all__ = ["FlatIndex", "GpuTable", "GpuTableGroup", "device", "is_available", "reason", "require"]
+__all__ = ["FlatIndex", "GpuTable", "GpuTableGroup", "GraphIndex", "device", "is_available", "reason", "require"]
 
 
 def device() -> dict[str, Any]:

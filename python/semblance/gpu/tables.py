@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import ArgumentError, NotFoundError, UnsupportedError
 from .native import require
+from .streams import is_on_device, stream_handle
 
 if TYPE_CHECKING:
     from ..tables import EmbeddingTable
-    from ..tables.arrays import Floats
     from ..tables.generation import Generation
 
 __all__ = ["GpuTable", "GpuTableGroup"]
@@ -22,39 +22,13 @@ _NO_ROW, _NO_PADDING = -1, -2
 _MODES = ("sum", "mean", "max")
 
 
-class _CardArray(NamedTuple):
-    """Where an array of the card is."""
-
-    address: int
-    shape: tuple[int, ...]
-
-
 class _Bags(NamedTuple):
     """One field as the native call takes it, and how many bags it has."""
 
-    values: NDArray[np.int64] | int
-    offsets: NDArray[np.int64] | int | None
-    weights: NDArray[np.float32] | int | None
-    count: int
-
-
-def _is_on_card(array: object) -> bool:
-    return hasattr(array, "__cuda_array_interface__")
-
-
-def _card_array(where: str, array: Any, dtype: type[np.generic], ndim: int, writable: bool = False) -> _CardArray:
-    face = array.__cuda_array_interface__
-    shape, wanted = tuple(face["shape"]), np.dtype(dtype)
-    packed = np.empty(0, wanted).itemsize * np.cumprod((1, *shape[:0:-1]))[::-1]
-    strides = face.get("strides")
-    contiguous = strides is None or 0 in shape or tuple(strides) == tuple(packed)
-    if np.dtype(face["typestr"]) != wanted or len(shape) != ndim or not contiguous:
-        got = f"{np.dtype(face['typestr'])} of shape {shape}" + ("" if contiguous else ", strided")
-        raise ArgumentError(f"{where}: expected contiguous {wanted} of {ndim} axes on the GPU, got {got}")
-    address, read_only = face["data"]
-    if writable and read_only:
-        raise ArgumentError(f"{where}: expected a writable array, got a read-only one")
-    return _CardArray(int(address), shape)
+    values: Any
+    offsets: Any
+    weights: Any
+    bags: int
 
 
 class _Rows:
@@ -80,51 +54,35 @@ class _Rows:
     def strict(self) -> bool:
         return self.generation.layout.missing == "error"
 
-    def values(self, where: str, keys: Any, ndim: int) -> tuple[NDArray[np.int64] | int, tuple[int, ...]]:
-        """Row numbers of the host, or the address of those on the card."""
+    def values(self, where: str, keys: Any) -> tuple[Any, tuple[int, ...]]:
+        """Row numbers, and the shape of the keys: resolved on the host, or the keys themselves if on the card."""
         layout = self.generation.layout
-        if not _is_on_card(keys):
+        if not is_on_device(keys):
             wanted = layout.keys.array(where, keys)
-            if ndim and wanted.ndim != ndim:
-                raise ArgumentError(f"{where}: expected {ndim} axes, got shape {wanted.shape}")
             return self.generation.native.row_numbers(wanted), wanted.shape
-        plain = layout.keys.kind == "rows" and self.generation.delta is None and not self.native.cached
-        if not plain:
+        if layout.keys.kind != "rows" or self.generation.delta is not None or self.native.cached:
             raise UnsupportedError(
                 f"{where}: expected keys of the host for a table with keys, changes or a cache of rows"
             )
-        card = _card_array(where, keys, np.int64, 1)
-        return card.address, card.shape
+        return keys, tuple(keys.shape)
 
     def bags(self, where: str, entry: Any) -> _Bags:
         """Keys, one a bag, or (values, offsets) or (values, offsets, weights)."""
-        if not isinstance(entry, tuple):
-            values, shape = self.values(where, entry, 1)
-            return _Bags(values, None, None, shape[0])
-        if len(entry) not in (2, 3):
-            raise ArgumentError(f"{where}: expected (values, offsets) or (values, offsets, weights), got {len(entry)}")
-        values, shape = self.values(where, entry[0], 1)
-        weights = entry[2] if len(entry) == 3 else None
-        return self._jagged(where, values, shape[0], entry[1], weights)
-
-    def _jagged(self, where: str, values: NDArray[np.int64] | int, size: int, offsets: Any, weights: Any) -> _Bags:
         from ..tables.arrays import float_array, integer_array
 
-        on_card = isinstance(values, int)
-        if on_card != _is_on_card(offsets) or (weights is not None and on_card != _is_on_card(weights)):
-            raise ArgumentError(
-                f"{where}: expected values, offsets and weights all on the GPU or all on the host, got both"
-            )
-        if on_card:
-            bounds = _card_array(where, offsets, np.int64, 1)
-            factors = None if weights is None else _card_array(where, weights, np.float32, 1)
-            if factors is not None and factors.shape != (size,):
-                raise ArgumentError(f"{where}: expected weights of shape ({size},), got {factors.shape}")
-            count = max(bounds.shape[0] - 1, 0)
-            return _Bags(values, bounds.address, None if factors is None else factors.address, count)
-        starts = integer_array(where, offsets)
-        ones = None if weights is None else float_array(where, weights, f"({size},)", 1)
-        return _Bags(values, starts, ones, max(starts.size - 1, 0))
+        parts = entry if isinstance(entry, tuple) else (entry,)
+        if not 1 <= len(parts) <= 3 or (isinstance(entry, tuple) and len(parts) == 1):
+            raise ArgumentError(f"{where}: expected (values, offsets) or (values, offsets, weights), got {len(parts)}")
+        values, shape = self.values(where, parts[0])
+        if len(shape) != 1:
+            raise ArgumentError(f"{where}: expected keys of one axis, got shape {shape}")
+        if not isinstance(entry, tuple):
+            return _Bags(values, None, None, shape[0])
+        offsets = parts[1] if is_on_device(parts[1]) else integer_array(where, parts[1])
+        weights = parts[2] if len(parts) == 3 else None
+        if weights is not None and not is_on_device(weights):
+            weights = float_array(where, weights, f"({shape[0]},)", 1)
+        return _Bags(values, offsets, weights, max(int(offsets.shape[0]) - 1, 0))
 
 
 class _Field(NamedTuple):
@@ -134,26 +92,28 @@ class _Field(NamedTuple):
     column: int
 
 
-def _pool(fields: Sequence[_Field], out: Any, shape: tuple[int, int], stream: int, check: bool) -> Any:
-    """Runs the fields into `out`, or a new NumPy array of the shape, and returns it."""
+class _Call(NamedTuple):
+    """How a result is wanted."""
+
+    out: Any
+    on_device: bool
+    stream: Any
+    check: bool
+
+
+def _pool(fields: Sequence[_Field], shape: tuple[int, int], call: _Call) -> Any:
+    """Runs the fields into `call.out`, or a new array of the shape, and returns it."""
     from .. import _cuda
     from ..tables.arrays import output_array
 
-    for field in fields:
-        if field.mode == "max" and field.bags.weights is not None:
-            raise ArgumentError("weights: expected None with mode 'max', got an array")
-    result: Any
-    target: Any
-    if out is not None and _is_on_card(out):
-        card = _card_array("out", out, np.float32, 2, writable=True)
-        if card.shape != shape:
-            raise ArgumentError(f"out: expected shape {shape}, got {card.shape}")
-        result, target = out, card.address
-    else:
-        result = target = output_array(out, shape)
-    strict = check and any(f.rows.strict and isinstance(f.bags.values, int) for f in fields)
+    out = call.out
+    if out is not None and not is_on_device(out):
+        out = output_array(out, shape)
+    elif out is not None and getattr(out, "__cuda_array_interface__", {"data": (0, False)})["data"][1]:
+        raise ArgumentError("out: expected a writable array, got a read-only one")
+    counts = call.check and any(f.rows.strict and is_on_device(f.bags.values) for f in fields)
     native = [(f.rows.native, *f.bags[:3], f.mode, f.column, f.rows.missing, f.rows.padding) for f in fields]
-    unknown = _cuda.pool(native, target, shape[0], shape[1], strict, stream)
+    result, unknown = _cuda.pool(native, out, shape, counts, call.on_device, stream_handle(call.stream))
     if unknown:
         raise NotFoundError(f"values: expected row numbers of the tables, got {unknown} that are none")
     return result
@@ -163,8 +123,9 @@ class GpuTable:
     """A copy of a table's rows on a GPU, made by `EmbeddingTable.to`; it keeps the generation it was made of.
 
     Results are the bits of the CPU's table in every format: each output element is the same chain of fused
-    multiply-adds in the order of the bag. Keys of the host are resolved there; row numbers may also lie on the GPU (any
-    array with ``__cuda_array_interface__``), and so may `out`.
+    multiply-adds in the order of the bag. Keys of the host are resolved there; row numbers may also lie on the GPU
+    (``__cuda_array_interface__`` or DLPack), and so may `out`. Compiled, and checked by running the same kernels on the
+    CPU; not run on a card yet.
 
     Parameters
     ----------
@@ -219,20 +180,25 @@ class GpuTable:
         """Bytes of the GPU's memory."""
         return self._rows.native.nbytes
 
-    def lookup(self, keys: Any, out: Any = None, *, stream: int = 0, check: bool = True) -> Any:
+    def lookup(
+        self, keys: Any, out: Any = None, *, on_device: bool = False, stream: Any = None, check: bool = True
+    ) -> Any:
         """The rows of `keys`, decoded.
 
         Parameters
         ----------
         keys : array_like of int or str, of any shape, or an int64 array of shape (n,) on the GPU
-            On the GPU: row numbers, of a table that has no keys of its own.
+            On the GPU: row numbers, of a table without keys of its own.
         out : numpy.ndarray or GPU array, float32 of shape (*keys.shape, d), optional
-            Where the result goes. On the GPU it may still be written when the call returns: it is the stream's work.
-        stream : int
-            The address of a CUDA stream; 0 is the default one.
+            Where the result goes; a GPU array has one axis of keys and is the stream's work.
+        on_device : bool
+            Without `out`: True leaves the result on the GPU, (n, d), as `gpu.FlatIndex.search` does.
+        stream : CUDA stream, optional
+            In whose order it runs; by default the default stream.
         check : bool
             Whether unknown row numbers on the GPU are looked for under the policy "error". That waits for the stream;
-            False does not, gives zeros for them, and can be captured in a CUDA graph.
+            False does not and gives zeros for them. With keys and `out` on the GPU the call then allocates nothing,
+            returns at once and can be captured in a CUDA graph.
 
         Returns
         -------
@@ -248,12 +214,17 @@ class GpuTable:
         CapacityError
             No memory left on the GPU, or more rows in one call than the cache has; the table stays usable.
         """
-        values, shape = self._rows.values("keys", keys, 0)
-        count = int(np.prod(shape, dtype=np.int64))
-        field = _Field(self._rows, _Bags(_flat(values), None, None, count), "sum", 0)
-        flat = None if out is None else _as_rows(out, (*shape, self.dim))
-        result = _pool([field], flat, (count, self.dim), stream, check)
-        return result.reshape(*shape, self.dim) if out is None else out
+        from ..tables.arrays import output_array
+
+        values, shape = self._rows.values("keys", keys)
+        n = math.prod(shape)
+        if not is_on_device(values):
+            values = values.reshape(-1)
+        if out is not None and not is_on_device(out):
+            out = output_array(out, (*shape, self.dim)).reshape(n, self.dim)
+        field = _Field(self._rows, _Bags(values, None, None, n), "sum", 0)
+        result = _pool([field], (n, self.dim), _Call(out, on_device, stream, check))
+        return result.reshape(*shape, self.dim) if isinstance(result, np.ndarray) else result
 
     def pool(
         self,
@@ -263,7 +234,8 @@ class GpuTable:
         mode: str = "sum",
         out: Any = None,
         *,
-        stream: int = 0,
+        on_device: bool = False,
+        stream: Any = None,
         check: bool = True,
     ) -> Any:
         """Pool jagged bags of rows.
@@ -271,8 +243,8 @@ class GpuTable:
         Parameters
         ----------
         values, offsets, weights, mode
-            As for `EmbeddingTable.pool`; or int64, int64 and float32 arrays on the GPU, whose `offsets` are trusted.
-        out, stream, check
+            As for `EmbeddingTable.pool`; or int64, int64 and float32 arrays on the GPU, where `offsets` are trusted.
+        out, on_device, stream, check
             As for `lookup`; `out` has the shape (bags, d).
 
         Returns
@@ -287,12 +259,12 @@ class GpuTable:
 
         Notes
         -----
-        Cost: the rows' memory, read by 16 bytes a lane; with everything on the GPU one launch and no allocation.
+        Cost: the rows' memory, read by up to 16 bytes a lane; with everything on the GPU one launch.
         """
         if mode not in _MODES:
             raise ArgumentError(f"mode: expected one of {', '.join(_MODES)}, got {mode!r}")
         bags = self._rows.bags("values", (values, offsets, weights))
-        return _pool([_Field(self._rows, bags, mode, 0)], out, (bags.count, self.dim), stream, check)
+        return _pool([_Field(self._rows, bags, mode, 0)], (bags.bags, self.dim), _Call(out, on_device, stream, check))
 
     def stats(self) -> dict[str, int]:
         """``nbytes`` on the GPU; of a cache also the ``hits`` and ``misses`` of keys and rows since it was made."""
@@ -334,14 +306,16 @@ class GpuTableGroup:
         """Bytes of the GPU's memory."""
         return sum(rows.native.nbytes for rows in self._copies)
 
-    def lookup(self, inputs: Any, out: Any = None, *, stream: int = 0, check: bool = True) -> Any:
+    def lookup(
+        self, inputs: Any, out: Any = None, *, on_device: bool = False, stream: Any = None, check: bool = True
+    ) -> Any:
         """Rows of all fields for a batch of examples.
 
         Parameters
         ----------
         inputs : dict, or array of int64 of shape (batch, fields)
             As for `TableGroup.lookup`; a dict's arrays may lie on the GPU, field by field.
-        out, stream, check
+        out, on_device, stream, check
             As for `GpuTable.lookup`; `out` has the shape (batch, dim).
 
         Returns
@@ -359,11 +333,11 @@ class GpuTableGroup:
         column = 0
         for name, (rows, mode) in self._fields.items():
             bags = rows.bags(f"inputs[{name!r}]", entries[name])
-            if fields and bags.count != fields[0].bags.count:
-                raise ArgumentError(f"inputs[{name!r}]: expected {fields[0].bags.count} examples, got {bags.count}")
+            if fields and bags.bags != fields[0].bags.bags:
+                raise ArgumentError(f"inputs[{name!r}]: expected {fields[0].bags.bags} examples, got {bags.bags}")
             fields.append(_Field(rows, bags, mode, column))
             column += rows.generation.layout.dim
-        return _pool(fields, out, (fields[0].bags.count, column), stream, check)
+        return _pool(fields, (fields[0].bags.bags, column), _Call(out, on_device, stream, check))
 
     def _entries(self, inputs: Any) -> Mapping[str, Any]:
         if isinstance(inputs, Mapping):
@@ -382,17 +356,3 @@ def _checked(device: str, cache_rows: int | None) -> int:
     if cache_rows is not None and not 0 < cache_rows < 1 << 31:
         raise ArgumentError(f"cache_rows: expected None or 1 to 2^31 - 1, got {cache_rows}")
     return cache_rows or 0
-
-
-def _flat(values: NDArray[np.int64] | int) -> NDArray[np.int64] | int:
-    return values if isinstance(values, int) else values.reshape(-1)
-
-
-def _as_rows(out: Any, shape: tuple[int, ...]) -> Any:
-    """`out` as the (rows, d) array that it is, once its own shape was checked."""
-    from ..tables.arrays import output_array
-
-    if _is_on_card(out):
-        return out
-    checked: Floats = output_array(out, shape)
-    return checked.reshape(-1, shape[-1])
