@@ -12,5 +12,6 @@ void register_cuda_arrays(py::module_& m);
 void register_cuda_flat(py::module_& m);
 void register_cuda_tables(py::module_& m);
 void register_cuda_graph(py::module_& m);
+void register_cuda_knn(py::module_& m);
 
 }  // namespace semblance::bind

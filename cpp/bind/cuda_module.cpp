@@ -55,4 +55,5 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
   register_cuda_flat(m);
   register_cuda_tables(m);
   register_cuda_graph(m);
+  register_cuda_knn(m);
 }

@@ -133,12 +133,16 @@ class FlatRows {
   void append(Floats rows, Stream stream);
   // Enqueues a search; neither waits nor allocates outside the stream's order.
   void search(const FlatQuery& query, Stream stream) const;
+  // The same with `count` rows of another, equal in shape, as queries (query.queries and query.n are not read).
+  void search_rows(const FlatRows& other, std::size_t first, std::size_t count, const FlatQuery& query,
+                   Stream stream) const;
 
   const FlatShape& shape() const { return shape_; }
   std::size_t size() const { return n_; }
   std::size_t bytes() const { return codes_.bytes() + tails_.bytes(); }
   std::size_t row_bytes() const { return stride_; }
   const std::byte* codes() const { return codes_.data(); }
+  const std::byte* tails() const { return tails_.data(); }
 
  private:
   void reserve(std::size_t rows, Stream stream);
@@ -148,5 +152,46 @@ class FlatRows {
   Memory codes_;  // (capacity, stride) bytes, zeros behind the values of a row
   Memory tails_;  // (capacity) FlatTail
 };
+
+// ---- neighbour lists
+// -------------------------------------------------------------------------------------------------
+
+inline constexpr std::size_t kMaxCandidates = 256;  // of a row
+
+// Which rows each row may be linked to, closest first once they are linked.
+class Candidates {
+ public:
+  Candidates(std::size_t rows, std::size_t width, Stream stream);  // width <= kMaxCandidates
+
+  // Where candidates come from: the `nearest` of `rows`, whose numbers in the graph are `numbers` (on the card; null =
+  // their own), written to the places [column, column + nearest).
+  struct Source {
+    const FlatRows& rows;
+    const std::uint32_t* numbers;
+    std::size_t nearest, column;
+  };
+  // Finds them for `queries`, whose numbers are `numbers` (null = their own). A row is no candidate of itself. Waits.
+  void find(const FlatRows& queries, const std::uint32_t* numbers, const Source& source, Stream stream);
+
+  std::size_t rows() const { return rows_; }
+  std::size_t width() const { return width_; }
+  std::byte* keys() const { return keys_.data(); }
+
+ private:
+  std::size_t rows_, width_;
+  Memory keys_;  // (rows, width) keys of candidates
+};
+
+// By which rule a list is pruned; the words of BuildOptions (cpp/index/hnsw.hpp).
+struct PruneRule {
+  std::size_t degree;
+  float alpha, least_score;
+  bool fill;
+};
+
+// Prunes each row's candidates, links back, prunes what is full. `rows` are f32 or bf16; `links` (n, degree) on the
+// host, padded with kNoRow. The same links whatever the order of execution. Waits.
+void link_rows(const FlatRows& rows, const Candidates& candidates, const PruneRule& rule, std::uint32_t* links,
+               Stream stream);
 
 }  // namespace semblance::cuda

@@ -162,7 +162,41 @@ void launch_merge(const FlatShape& shape, const MergeTask& task, Stream stream) 
   auto* const kernel = shape.format != RowFormat::f32 ? merge_lists<0>
                        : shape.score == Score::l2     ? merge_lists<2>
                                                       : merge_lists<1>;
-  launch({"merge_lists", task.flat.queries.n, kMergeThreads, places * sizeof(Key), stream}, kernel, task);
+  launch({"merge_lists", static_cast<unsigned>(task.flat.queries.n), kMergeThreads, places * sizeof(Key), stream},
+         kernel, task);
+}
+
+// Queries slice by slice; see FlatTask for what a slice needs.
+void search_coded(const FlatShape& shape, const CodedRows& rows, const CodedRows& all, const FlatQuery& query,
+                  Stream stream) {
+  const std::size_t stride = (shape.dim * code_bytes(shape.format) + kChunkBytes - 1) / kChunkBytes * kChunkBytes;
+  const FlatPlan cut = plan(shape, std::max<std::size_t>(rows.n, 1), all.n, query.k);
+  const std::size_t lists = cut.segments * cut.slice;
+  const Memory keys(lists * cut.capacity * sizeof(Key), stream), counts(lists * sizeof(std::uint32_t), stream);
+  const Memory limits(cut.slice * sizeof(Key), stream);
+  for (std::size_t first = 0; first < all.n; first += cut.slice) {
+    const auto count = static_cast<std::uint32_t>(std::min<std::size_t>(cut.slice, all.n - first));
+    FlatTask task{};
+    task.rows = rows;
+    task.queries = {all.codes + first * stride, all.tails + first, count};
+    task.chunks = static_cast<std::uint32_t>(stride / kChunkBytes);
+    task.allowed = query.allowed;
+    task.query_tiles = blocks_for(count, cut.tile_queries);
+    task.segment_rows = cut.segment_rows;
+    task.keep = static_cast<std::uint32_t>(cut.keep);
+    task.capacity = static_cast<std::uint32_t>(cut.capacity);
+    task.lists = keys.as<Key>();
+    task.counts = counts.as<std::uint32_t>();
+    task.limits = limits.as<Key>();
+    launch({"set_limits", blocks_for(count, kLimitThreads), kLimitThreads, 0, stream}, set_limits, task.limits, count);
+    const unsigned segments = rows.n == 0 ? 0 : cut.segments;
+    if (segments > 0 && shape.score == Score::l2) launch_tiles<true>(shape.format, task, cut, stream);
+    if (segments > 0 && shape.score != Score::l2) launch_tiles<false>(shape.format, task, cut, stream);
+    launch_merge(shape,
+                 {task, cut.tile_queries, segments, static_cast<std::uint32_t>(query.k), power_of_two_from(cut.keep),
+                  static_cast<std::uint32_t>(shape.dim), query.rows + first * query.k, query.scores + first * query.k},
+                 stream);
+  }
 }
 
 }  // namespace
@@ -225,37 +259,16 @@ void FlatRows::append(Floats rows, Stream stream) {
 
 void FlatRows::search(const FlatQuery& query, Stream stream) const {
   if (query.n == 0) return;
-  const FlatPlan cut = plan(shape_, std::max<std::size_t>(n_, 1), query.n, query.k);
   const Memory codes(query.n * stride_, stream), tails(query.n * sizeof(FlatTail), stream);
-  const std::size_t lists = cut.segments * cut.slice;
-  const Memory keys(lists * cut.capacity * sizeof(Key), stream), counts(lists * sizeof(std::uint32_t), stream);
-  const Memory limits(cut.slice * sizeof(Key), stream);
   encode(shape_, {query.queries, query.n, true}, {codes.data(), tails.as<FlatTail>()}, stream);
-  for (std::size_t first = 0; first < query.n; first += cut.slice) {
-    const auto count = static_cast<std::uint32_t>(std::min(cut.slice, query.n - first));
-    const CodedRows rows{codes_.data(), tails_.as<FlatTail>(), static_cast<std::uint32_t>(n_)};
-    const CodedRows queries{codes.data() + first * stride_, tails.as<FlatTail>() + first, count};
-    const FlatTask task{rows,
-                        queries,
-                        static_cast<std::uint32_t>(stride_ / kChunkBytes),
-                        query.allowed,
-                        blocks_for(count, cut.tile_queries),
-                        cut.segment_rows,
-                        static_cast<std::uint32_t>(cut.keep),
-                        static_cast<std::uint32_t>(cut.capacity),
-                        keys.as<Key>(),
-                        counts.as<std::uint32_t>(),
-                        limits.as<Key>()};
-    launch({"set_limits", blocks_for(count, kLimitThreads), kLimitThreads, 0, stream}, set_limits, limits.as<Key>(),
-           count);
-    const unsigned segments = n_ == 0 ? 0 : cut.segments;
-    if (segments > 0 && shape_.score == Score::l2) launch_tiles<true>(shape_.format, task, cut, stream);
-    if (segments > 0 && shape_.score != Score::l2) launch_tiles<false>(shape_.format, task, cut, stream);
-    launch_merge(shape_,
-                 {task, cut.tile_queries, segments, static_cast<std::uint32_t>(query.k), power_of_two_from(cut.keep),
-                  static_cast<std::uint32_t>(shape_.dim), query.rows + first * query.k, query.scores + first * query.k},
-                 stream);
-  }
+  search_coded(shape_, {codes_.data(), tails_.as<FlatTail>(), n_}, {codes.data(), tails.as<FlatTail>(), query.n}, query,
+               stream);
+}
+
+void FlatRows::search_rows(const FlatRows& other, std::size_t first, std::size_t count, const FlatQuery& query,
+                           Stream stream) const {
+  search_coded(shape_, {codes_.data(), tails_.as<FlatTail>(), n_},
+               {other.codes_.data() + first * stride_, other.tails_.as<FlatTail>() + first, count}, query, stream);
 }
 
 }  // namespace semblance::cuda

@@ -66,7 +66,7 @@ struct F32Product {
 struct CodedRows {
   const std::byte* codes;
   const FlatTail* tails;
-  std::uint32_t n;
+  std::size_t n;
 };
 
 struct FlatTask {
@@ -93,7 +93,7 @@ class FlatTile {
         counts_(reinterpret_cast<unsigned*>(limits_ + kQueries)),
         first_query_(blockIdx.x % task.query_tiles * kQueries),
         first_row_(blockIdx.x / task.query_tiles * task.segment_rows),
-        last_row_(min(task.rows.n, first_row_ + task.segment_rows)),
+        last_row_(min(static_cast<std::uint32_t>(task.rows.n), first_row_ + task.segment_rows)),
         lists_(task.lists + std::size_t{blockIdx.x} * kQueries * task.capacity) {}
 
   __device__ void run() {

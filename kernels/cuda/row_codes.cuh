@@ -29,6 +29,10 @@ __device__ __forceinline__ float scaled(float x, double factor) { return static_
 // What each format does with one row, by one warp; `factor` scales the values first.
 struct F32Codes {
   using Code = float;
+  // The sum of the products of the values in four bytes of two rows.
+  __device__ static float multiply_word(std::uint32_t a, std::uint32_t b) {
+    return __uint_as_float(a) * __uint_as_float(b);
+  }
   __device__ static FlatTail encode(const float* row, std::size_t dim, double factor, Code* out) {
     double squares = 0;
     for (std::size_t j = lane(); j < dim; j += kWarp) {
@@ -42,6 +46,10 @@ struct F32Codes {
 
 struct Bf16Codes {
   using Code = std::uint16_t;
+  __device__ static float multiply_word(std::uint32_t a, std::uint32_t b) {
+    const float low = __uint_as_float(a << 16) * __uint_as_float(b << 16);
+    return low + __uint_as_float(a & 0xFFFF0000U) * __uint_as_float(b & 0xFFFF0000U);
+  }
   __device__ static FlatTail encode(const float* row, std::size_t dim, double factor, Code* out) {
     double squares = 0;
     for (std::size_t j = lane(); j < dim; j += kWarp) {

@@ -7,6 +7,7 @@ import numpy.typing as npt
 _Progress = Callable[[int, int], object] | None
 
 EMULATED: bool
+MAX_CANDIDATES: int
 MAX_FLAT_K: int
 MAX_GRAPH_POOL: int
 
@@ -91,3 +92,23 @@ class GraphIndex:
         on_device: bool,
         stream: int,
     ) -> tuple[Any, Any]: ...
+class GraphRows:
+    def __init__(self, dim: int, metric: str, exact: bool) -> None: ...
+    def __len__(self) -> int: ...
+    def add(self, vectors: npt.NDArray[np.float32]) -> None: ...
+
+class Candidates:
+    def __init__(self, rows: int, width: int) -> None: ...
+    def find(
+        self,
+        queries: GraphRows,
+        query_numbers: npt.NDArray[np.uint32] | None,
+        source: GraphRows,
+        numbers: npt.NDArray[np.uint32] | None,
+        nearest: int,
+        column: int,
+    ) -> None: ...
+
+def link_rows(
+    rows: GraphRows, candidates: Candidates, degree: int, alpha: float, least_score: float, fill: bool
+) -> npt.NDArray[np.uint32]: ...

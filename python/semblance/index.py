@@ -434,6 +434,7 @@ class Index(Searchable):
         progress: Progress = False,
         recall: float = 0.95,
         memory: int | None = None,
+        device: str = "cpu",
         **params: Any,
     ) -> Self:
         """Make an index of many vectors at once.
@@ -450,6 +451,9 @@ class Index(Searchable):
             What ``codes="auto"`` should reach at k 10 and ef 64 on a sample of the rows.
         memory : int, optional
             Bytes that the index may take: a bound for ``codes="auto"``.
+        device : {"cpu", "cuda"}
+            Where the graph is linked; the index is the same kind of index afterwards. ``"cuda"`` compares all rows with
+            all (in parts beyond two million), for kind ``"hnsw"`` over float vectors.
         **params
             As for `Index`, without d.
 
@@ -462,6 +466,8 @@ class Index(Searchable):
         ------
         ArgumentError
             As for `Index` and `add`; a memory that no codes fit into, or beside codes that are named.
+        UnsupportedError
+            ``device="cuda"`` where no GPU can be used.
 
         Examples
         --------
@@ -472,14 +478,35 @@ class Index(Searchable):
         array = as_array(vectors, "vectors", "shape (n, d)")
         if array.ndim != 2:
             raise ArgumentError(f"vectors: expected shape (n, d), got {describe(array)}")
+        if device not in ("cpu", "cuda"):
+            raise ArgumentError(f"device: expected 'cpu' or 'cuda', got {device!r}")
         bits = 8 if str(params.get("metric")) in codecs.BINARY_METRICS else 1
+        if device == "cuda" and (bits == 8 or params.get("kind", "hnsw") != "hnsw"):
+            raise ArgumentError("device: expected 'cpu' for a flat index or packed bits, got 'cuda'")
         index = cls(array.shape[1] * bits, **params)
         choice = choosing.settle(index, array, params, recall, memory, threads)
         if choice is not None:
             index = cls(array.shape[1], **{**params, "codes": choice.codes, "rerank": choice.rerank})
             index.choice = choice
-        index.add(array, ids, threads=threads, progress=progress)
+        if device == "cuda":
+            index._add_linked_on_gpu(array, ids, threads, progress)
+        else:
+            index.add(array, ids, threads=threads, progress=progress)
         return index
+
+    def _add_linked_on_gpu(self, array: npt.NDArray[Any], ids: Any, threads: int, progress: Progress) -> None:
+        from .gpu.graph_build import GraphRule, build_levels
+
+        rows = self._rows(array, "vectors")
+        wanted = None if ids is None else int_ids(ids, "ids", len(rows))
+        rule = GraphRule(self.metric, self.codes, int(self._params["max_degree"]), int(self._params["seed"]))
+        levels = _native.node_levels(len(rows), rule.max_degree, rule.seed)
+        linked = build_levels(rows, levels, rule) if len(rows) else []
+        callback, close = progress_callback(progress, "index")
+        try:
+            self._native.add_linked(rows, wanted, linked, thread_count(threads), callback)
+        finally:
+            close()
 
 
 def _parameter(metadata: Mapping[str, str], name: str) -> str | None:

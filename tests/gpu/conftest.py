@@ -1,7 +1,7 @@
 """Tests of semblance.gpu run on a card where there is one, and on the CPU where the emulated module was built.
 
-``cmake --preset emulated && cmake --build --preset emulated`` builds it; SEMBLANCE_CUDA_EMULATED names its file where it
-is another.
+``cmake --preset emulated && cmake --build --preset emulated`` builds it; SEMBLANCE_CUDA_EMULATED names another
+file.
 """
 
 from __future__ import annotations
