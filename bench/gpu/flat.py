@@ -4,7 +4,7 @@
 
 Each line counts bytes and operations: few queries are bound by reading the rows once, many by the matrix rate that a
 large torch product of the same type reaches on the card. Answers are compared before they are timed. Peers: torch's
-product and topk, Faiss-GPU and cuVS where they can be imported. Needs torch with CUDA. Nothing here was run on a card yet.
+product and topk, Faiss-GPU and cuVS where they can be imported. Needs torch with CUDA. Not run on a card yet.
 """
 
 from __future__ import annotations

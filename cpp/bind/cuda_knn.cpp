@@ -1,6 +1,7 @@
 // Neighbour lists made on the card: rows, candidates from any number of places, links.
 #include <pybind11/stl.h>
 
+#include <limits>
 #include <memory>
 #include <optional>
 
@@ -71,6 +72,9 @@ py::array_t<std::uint32_t> link(const GraphRows& rows, const cuda::Candidates& c
                                 float alpha, float least_score, bool fill) {
   if (candidates.rows() != rows.rows.size() || degree == 0 || degree > candidates.width())
     throw ArgumentError(expected("candidates", "those of the rows, at least degree of them", "others"));
+  if (rows.rows.size() > std::numeric_limits<std::uint32_t>::max() / degree)
+    throw CapacityError(
+        expected("vectors", "fewer than 2^32 links in all", std::to_string(rows.rows.size()) + " rows"));
   py::array_t<std::uint32_t> out({rows.rows.size(), degree});
   std::uint32_t* links = out.mutable_data();
   monitored(py::none(), [&](Monitor*) {
