@@ -89,7 +89,22 @@ class TableGroup:
         return sum(arrays.values())
 
     def to(self, device: Literal["cuda"], *, cache_rows: int | None = None) -> GpuTableGroup:
-        """Copy the tables' generations to the current GPU, as `EmbeddingTable.to` does; the cache is each table's."""
+        """Copy the tables' generations to a GPU, where one launch reads all fields: docs/gpu.md.
+
+        Parameters
+        ----------
+        device, cache_rows
+            As for `EmbeddingTable.to`; the cache is each table's.
+
+        Returns
+        -------
+        semblance.gpu.GpuTableGroup
+
+        Raises
+        ------
+        UnsupportedError, CapacityError
+            As for `EmbeddingTable.to`.
+        """
         from ..gpu import GpuTableGroup
 
         pairs = zip(self._tables, self._modes, strict=True)
