@@ -83,7 +83,8 @@ cuda::BagField field_of(const Twin& twin, const Jagged& bags, cuda::BagMode mode
           column,
           cuda::kZeroRow,
           kPadding,
-          mode};
+          mode,
+          false};
 }
 
 bool same_bits(const float* a, const float* b, std::size_t count) { return std::memcmp(a, b, count * sizeof *a) == 0; }
