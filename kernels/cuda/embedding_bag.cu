@@ -322,20 +322,26 @@ void pool_bags(const BagField* fields, std::size_t count, const BagOutput& out, 
 
 PinnedRows::PinnedRows(const std::byte* rows, std::size_t bytes) {
   void* host = const_cast<std::byte*>(rows);
-  if (bytes > 0 && cudaHostRegister(host, bytes, cudaHostRegisterMapped | cudaHostRegisterReadOnly) == cudaSuccess) {
-    pinned_ = host;
-  } else {
+  for (const unsigned flags : {cudaHostRegisterMapped, cudaHostRegisterMapped | cudaHostRegisterReadOnly}) {
+    if (bytes == 0 || pinned_ != nullptr) break;
+    if (cudaHostRegister(host, bytes, flags) == cudaSuccess) pinned_ = host;  // mapped files may allow the second alone
     static_cast<void>(cudaGetLastError());
+  }
+  if (pinned_ == nullptr) {
     check(cudaHostAlloc(&copy_, std::max<std::size_t>(bytes, 1), cudaHostAllocMapped), "pinned rows");
     std::memcpy(copy_, rows, bytes);
     host = copy_;
   }
   void* device = nullptr;
-  check(cudaHostGetDevicePointer(&device, host, 0), "pinned rows");
+  const cudaError_t error = cudaHostGetDevicePointer(&device, host, 0);
+  if (error != cudaSuccess) release();
+  check(error, "pinned rows");
   on_card_ = static_cast<const std::byte*>(device);
 }
 
-PinnedRows::~PinnedRows() {
+PinnedRows::~PinnedRows() { release(); }
+
+void PinnedRows::release() {
   if (pinned_ != nullptr) static_cast<void>(cudaHostUnregister(pinned_));
   if (copy_ != nullptr) static_cast<void>(cudaFreeHost(copy_));
 }

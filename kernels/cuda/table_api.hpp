@@ -48,6 +48,8 @@ class PinnedRows {
   const std::byte* on_card() const { return on_card_; }
 
  private:
+  void release();
+
   void* pinned_ = nullptr;
   void* copy_ = nullptr;
   const std::byte* on_card_ = nullptr;

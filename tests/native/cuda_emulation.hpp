@@ -22,6 +22,7 @@
 #include <new>
 #include <numeric>
 #include <random>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -41,7 +42,8 @@ struct Dim3 {
   constexpr unsigned volume() const { return x * y * z; }
 };
 
-// The order in which threads that can run are run. 0: by number; 1: backwards; others: shuffled before each round.
+// The order in which threads that can run are run, a step each. 0: by number; 1 and 2: warp by warp, each as far as it
+// can go, backwards or by number; others: shuffled before each round.
 inline unsigned schedule = 0;
 
 inline constexpr unsigned kWarp = 32;
@@ -161,7 +163,7 @@ class Machine {
   template <class T>
   void arrange(std::vector<T>& order) {
     if (schedule == 1) std::reverse(order.begin(), order.end());
-    if (schedule > 1) std::shuffle(order.begin(), order.end(), random_);
+    if (schedule > 2) std::shuffle(order.begin(), order.end(), random_);
   }
 
   void run_block(std::size_t shared_bytes) {
@@ -180,7 +182,7 @@ class Machine {
     }
     arrange(order);
     while (run_round(order))
-      if (schedule > 1) arrange(order);
+      if (schedule > 2) arrange(order);
   }
 
   void thread_main() {
@@ -194,9 +196,25 @@ class Machine {
 
   // Lets every thread that can go on. False when all are done.
   bool run_round(const std::vector<unsigned>& order) {
-    bool moved = false, left = false;
+    const bool warp_by_warp = schedule == 1 || schedule == 2;
+    bool moved = false;
+    for (std::size_t first = 0, end = 0; first < order.size(); first = end) {
+      const auto in_turn = [&](unsigned i) { return !warp_by_warp || i / kWarp == order[first] / kWarp; };
+      for (end = first; end < order.size() && in_turn(order[end]);) ++end;
+      while (run_ready({&order[first], end - first})) {
+        moved = true;
+        if (!warp_by_warp) break;  // else the warp goes as far as it can before another moves
+      }
+    }
+    const bool left =
+        std::any_of(threads_.begin(), threads_.end(), [](const Thread& t) { return t.state != Thread::State::done; });
+    if (left && !moved) throw Fault(deadlock());
+    return left;
+  }
+
+  bool run_ready(std::span<const unsigned> order) {
+    bool moved = false;
     for (const unsigned i : order) {
-      left = left || threads_[i].state != Thread::State::done;
       if (threads_[i].state != Thread::State::ready) continue;
       moved = true;
       current = &threads_[i];
@@ -204,8 +222,7 @@ class Machine {
       switch_fiber(main_, current->fiber);
       if (!fault_.empty()) throw Fault(std::exchange(fault_, {}));
     }
-    if (left && !moved) throw Fault(deadlock());
-    return left;
+    return moved;
   }
 
   std::string deadlock() const {
@@ -271,7 +288,7 @@ inline void launch(const std::function<void()>& kernel, Dim3 grid, Dim3 block, s
 // Runs `check` once a schedule: a kernel that lacks a barrier gives another answer under one of them.
 template <class Check>
 void every_schedule(Check check) {
-  for (schedule = 0; schedule < 4; ++schedule) check();
+  for (schedule = 0; schedule < 5; ++schedule) check();
   schedule = 0;
 }
 

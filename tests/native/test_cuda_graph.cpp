@@ -243,12 +243,14 @@ void check_reordering() {
   CHECK(check_answer(world, by_bits, ask(world, by_bits), nullptr) >= 0.8);
 }
 
-// The same bits whatever order the threads and blocks run in, with one walk and with several.
+// The same bits whatever order the threads and blocks run in, with one walk and with several, which meet.
 void check_determinism() {
   const World world(24, 400, 2);
   const Coded rows = coded(GraphCodes::f16, GraphScore::squares, world.rows, 24);
-  for (const std::uint32_t walks : {1U, 4U}) {
-    const Question q{.walk = &rows, .walks = walks, .width = 3};
+  const Coded fine = coded(GraphCodes::f32, GraphScore::squares, world.rows, 24);
+  for (const Question& q :
+       {Question{.walk = &rows, .walks = 1, .width = 3}, Question{.walk = &rows, .walks = 4, .width = 3},
+        Question{.walk = &rows, .fine = &fine, .walks = 3, .width = 4}}) {
     std::optional<Answer> first;
     emulated::every_schedule([&] {
       const Answer now = ask(world, q);
