@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from . import choosing, codecs, kernels, storage
 from ._core import index as _native
 from .arrays import I64, Progress, as_array, count, describe, int_ids, progress_callback, thread_count
 from .errors import ArgumentError, FormatError
+from .metadata import as_bytes, parameter, whole
 from .results import Report
 from .searching import MAX_EF, Searchable
 
@@ -412,13 +412,13 @@ class Index(Searchable):
             unknown = sorted(key for key in meta if key.startswith("index.") and key not in _KNOWN)
             if unknown:
                 raise FormatError(f"{unknown[0]}: expected a parameter that this version knows, got another")
-            words = {key: _parameter(meta, key) for key in _WORDS}
-            numbers = {key: _whole(meta, key) for key in _NUMBERS}
+            words = {key: parameter(meta, key) for key in _WORDS}
+            numbers = {key: whole(meta, key) for key in _NUMBERS}
             ef = numbers.pop("ef")
             words["rerank"] = words["rerank"] or None
             index = cls(**numbers, **words)  # type: ignore[arg-type]
             index.ef = ef
-            index._native.restore({name: _as_bytes(name, array) for name, array in tensors.items()})
+            index._native.restore({name: as_bytes(name, array) for name, array in tensors.items()})
         except (ArgumentError, FormatError) as error:
             raise FormatError(f"{os.fspath(path)}: {error}") from error
         index.metadata = {key.removeprefix("user."): value for key, value in meta.items() if key.startswith("user.")}
@@ -452,8 +452,7 @@ class Index(Searchable):
         memory : int, optional
             Bytes that the index may take: a bound for ``codes="auto"``.
         device : {"cpu", "cuda"}
-            Where the graph is linked; the index is the same kind of index afterwards. ``"cuda"`` compares all rows with
-            all (in parts beyond two million), for kind ``"hnsw"`` over float vectors.
+            Where the graph of float vectors is linked, see ``docs/gpu.md``; the index is the same kind of index.
         **params
             As for `Index`, without d.
 
@@ -489,38 +488,11 @@ class Index(Searchable):
             index = cls(array.shape[1], **{**params, "codes": choice.codes, "rerank": choice.rerank})
             index.choice = choice
         if device == "cuda":
-            index._add_linked_on_gpu(array, ids, threads, progress)
+            from .gpu.graph_build import add_linked
+
+            rows = index._rows(array, "vectors")
+            wanted = None if ids is None else int_ids(ids, "ids", len(rows))
+            add_linked(index._native, _native.node_levels, index._params, rows, wanted, thread_count(threads))
         else:
             index.add(array, ids, threads=threads, progress=progress)
         return index
-
-    def _add_linked_on_gpu(self, array: npt.NDArray[Any], ids: Any, threads: int, progress: Progress) -> None:
-        from .gpu.graph_build import GraphRule, build_levels
-
-        rows = self._rows(array, "vectors")
-        wanted = None if ids is None else int_ids(ids, "ids", len(rows))
-        rule = GraphRule(self.metric, self.codes, int(self._params["max_degree"]), int(self._params["seed"]))
-        levels = _native.node_levels(len(rows), rule.max_degree, rule.seed)
-        linked = build_levels(rows, levels, rule) if len(rows) else []
-        callback, close = progress_callback(progress, "index")
-        try:
-            self._native.add_linked(rows, wanted, linked, thread_count(threads), callback)
-        finally:
-            close()
-
-
-def _parameter(metadata: Mapping[str, str], name: str) -> str | None:
-    if f"index.{name}" not in metadata:
-        raise FormatError(f"index.{name}: expected a parameter of that name, got none")
-    return metadata[f"index.{name}"]
-
-
-def _whole(metadata: Mapping[str, str], name: str) -> int:
-    text = _parameter(metadata, name) or ""
-    if not (text.isascii() and text.isdigit() and len(text) <= 19):
-        raise FormatError(f"index.{name}: expected a whole number, got {text!r:.40}")
-    return int(text)
-
-
-def _as_bytes(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return array.view(np.uint8) if name in ("codes", "rerank") and array.ndim == 2 else array

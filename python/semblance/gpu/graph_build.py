@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from .native import require
 if TYPE_CHECKING:
     from .. import _cuda
 
-__all__ = ["GraphRule", "build_levels"]
+__all__ = ["GraphRule", "add_linked", "build_levels"]
 
 U32 = npt.NDArray[np.uint32]
 Levels = list[tuple[U32, U32]]
@@ -45,6 +46,20 @@ class GraphRule(NamedTuple):
         return self.codes == "b1" and self.metric != "ip"
 
 
+def add_linked(
+    native: Any,
+    node_levels: Callable[[int, int, int], Any],
+    params: Mapping[str, str],
+    rows: F32,
+    ids: I64 | None,
+    threads: int,
+) -> None:
+    """Add the first rows of a native index, linked on the card; `params` are those of `semblance.Index`."""
+    rule = GraphRule(params["metric"], params["codes"], int(params["max_degree"]), int(params["seed"]))
+    levels = build_levels(rows, node_levels(len(rows), rule.max_degree, rule.seed), rule)
+    native.add_linked(rows, ids, levels, threads, None)
+
+
 def build_levels(vectors: F32, levels: npt.NDArray[np.uint8], rule: GraphRule) -> Levels:
     """Link every level of a graph.
 
@@ -72,6 +87,8 @@ def build_levels(vectors: F32, levels: npt.NDArray[np.uint8], rule: GraphRule) -
     require("Index.build(device='cuda')")
     from .. import _cuda
 
+    if not len(vectors):
+        return []
     members = [np.flatnonzero(levels >= level).astype(np.uint32) for level in range(int(levels.max()) + 1)]
     rows = [_cuda.GraphRows(vectors.shape[1], rule.metric, rule.codes == "f32") for _ in members]
     for level, part in enumerate(rows):
