@@ -22,7 +22,7 @@ def pytest_report_header() -> str:
 
 
 # Folders of tests that no instruction set can change the outcome of.
-ONCE = {"cli", "collection", "docs", "examples", "rules", "storage"}
+ONCE = {"cli", "collection", "docs", "examples", "gpu", "rules", "storage"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -60,6 +60,63 @@ Ids add(BoundIndex& self, const py::array& rows, const std::optional<py::array>&
   return given;
 }
 
+// The levels of the first n rows' nodes, which depend on degree and seed alone.
+py::array_t<std::uint8_t> node_levels(std::size_t n, std::size_t degree, std::uint64_t seed) {
+  py::array_t<std::uint8_t> out(static_cast<py::ssize_t>(n));
+  std::uint8_t* levels = out.mutable_data();
+  without_gil([&] {
+    Graph graph(degree, seed);
+    graph.grow(n);
+    std::copy_n(graph.parts().levels, n, levels);
+  });
+  return out;
+}
+
+// One level's lists: every node has a place on the level, every link names another node of it.
+LevelLists level_lists(const py::array& nodes, const py::array& lists, std::size_t level, const Graph& graph) {
+  const std::uint32_t* members = require_array<std::uint32_t>(nodes, "nodes", 1);
+  const std::uint32_t* links = require_array<std::uint32_t>(lists, "lists", 2, graph.degree(level));
+  const auto count = static_cast<std::size_t>(nodes.shape(0)), degree = graph.degree(level);
+  if (static_cast<std::size_t>(lists.shape(0)) != count)
+    throw ArgumentError(expected("lists", std::to_string(count) + " lists, one a node", describe(lists)));
+  const auto belongs = [&](std::uint32_t node) { return node < graph.size() && graph.level(node) >= level; };
+  for (std::size_t i = 0; i < count; ++i) {
+    if (!belongs(members[i]))
+      throw ArgumentError(expected("nodes", "nodes of level " + std::to_string(level), std::to_string(members[i])));
+    const std::uint32_t* list = links + i * degree;
+    for (std::size_t j = 0; j < degree && list[j] != kNoSlot; ++j)
+      if (!belongs(list[j]) || list[j] == members[i] || std::find(list, list + j, list[j]) != list + j)
+        throw ArgumentError(
+            expected("lists", "different other nodes of level " + std::to_string(level), std::to_string(list[j])));
+  }
+  return {members, links, count};
+}
+
+// Adds the first rows with the graph that was made for them: (nodes, lists) a level, from the base on.
+Ids add_linked(BoundIndex& self, const py::array& rows, const std::optional<py::array>& ids,
+               const std::vector<std::pair<py::array, py::array>>& levels, std::size_t threads,
+               const py::object& progress) {
+  const IndexParams& params = self.index.params();
+  const std::byte* input = rows_of(rows, "vectors", params);
+  const auto n = static_cast<std::size_t>(rows.shape(0));
+  const std::int64_t* wanted = ids ? require_array<std::int64_t>(*ids, "ids", 1) : nullptr;
+  if (ids && static_cast<std::size_t>(ids->shape(0)) != n)
+    throw ArgumentError(expected("ids", std::to_string(n) + " ids, one a row", describe(*ids)));
+  if (!params.has_graph || self.index.moment().rows->count.load() > 0)
+    throw ArgumentError(expected("index", "an index of kind 'hnsw' without rows", "another"));
+  Graph graph(params.max_degree, params.seed);
+  graph.grow(n);
+  std::vector<LevelLists> lists;
+  for (const auto& [nodes, links] : levels) lists.push_back(level_lists(nodes, links, lists.size(), graph));
+  Ids given(static_cast<py::ssize_t>(n));
+  std::int64_t* out = given.mutable_data();
+  monitored(progress, [&](Monitor* monitor) {
+    check_rows(input, n, params, "vectors", monitor);
+    self.index.add({input, wanted, n, &lists}, false, threads, monitor, out);
+  });
+  return given;
+}
+
 SearchOptions options_of(std::size_t k, std::size_t ef, bool exact, AllowedIds* allowed, std::size_t threads) {
   return {k, ef, exact, allowed, threads};
 }
@@ -311,6 +368,7 @@ void register_index(py::module_& m) {
   sub.attr("MAX_K") = kMaxK;
   sub.attr("MAX_DEGREE") = kMaxDegree;
   sub.def("exact", &exact);
+  sub.def("node_levels", &node_levels);
   py::class_<AllowedIds>(sub, "Allowed").def(py::init([](const py::array& ids, bool keep) {
     const std::int64_t* values = require_array<std::int64_t>(ids, "allowed", 1);
     auto allowed = std::make_unique<AllowedIds>();
@@ -324,6 +382,7 @@ void register_index(py::module_& m) {
   py::class_<BoundIndex>(sub, "Index")
       .def(py::init(&make_index))
       .def("add", &add)
+      .def("add_linked", &add_linked)
       .def("remove",
            [](BoundIndex& self, const py::array& ids) {
              const std::int64_t* wanted = require_array<std::int64_t>(ids, "ids", 1);

@@ -64,6 +64,20 @@ py::array_t<bool> find(const BoundTable& self, const py::array& keys) {
   return out;
 }
 
+py::array_t<std::int64_t> row_numbers(const BoundTable& self, const py::array& keys) {
+  const auto all = elements<std::int64_t>("keys", keys);
+  const auto* table = dynamic_cast<const EmbeddingTable*>(&self.table());
+  if (table == nullptr)
+    throw UnsupportedError(expected("table", "stored rows", "rows that are made when they are read"));
+  py::array_t<std::int64_t> out(keys.size());
+  std::int64_t* numbers = out.mutable_data();
+  without_gil([&] {
+    table->check_keys(all);
+    table->row_numbers(all, numbers);
+  });
+  return out;
+}
+
 py::array_t<std::uint8_t> encode(const py::array& weights, const std::string& dtype, std::size_t threads,
                                  const py::object& progress) {
   require<float>("weights", weights, {kAnySize, kAnySize});
@@ -112,6 +126,7 @@ void register_table(py::module_& root) {
   py::class_<BoundTable, std::shared_ptr<BoundTable>>(m, "Table")
       .def("__contains__", [](const BoundTable& t, std::int64_t key) { return t.table().contains(key); })
       .def("find", find, py::arg("keys"))
+      .def("row_numbers", row_numbers, py::arg("keys"))
       .def("__len__", [](const BoundTable& t) { return t.table().size(); })
       .def_property_readonly("dim", width)
       .def_property_readonly("looked_up", [](const BoundTable& t) { return t.table().looked_up(); })

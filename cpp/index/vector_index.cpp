@@ -135,6 +135,27 @@ void VectorIndex::link(RowSet& rows, std::size_t first, std::size_t last, std::s
   if (rows.links) encode_links(rows, threads, &after);
 }
 
+void VectorIndex::adopt_links(RowSet& rows, const std::vector<LevelLists>& levels, std::size_t threads,
+                              Monitor* monitor) const {
+  Graph& graph = *rows.graph;
+  graph.set_entry(0);
+  for (std::uint32_t node = 1; node < graph.size(); ++node)
+    if (graph.level(node) > graph.level(graph.entry())) graph.set_entry(node);
+  for (std::size_t level = 0; level < levels.size(); ++level) {
+    const LevelLists& given = levels[level];
+    const std::size_t degree = graph.degree(level);
+    for (std::size_t i = 0; i < given.count; ++i) {
+      stop_if_asked(i);
+      const std::uint32_t* list = given.lists + i * degree;
+      const auto filled = static_cast<std::size_t>(std::find(list, list + degree, kNoSlot) - list);
+      graph.replace(level, given.nodes != nullptr ? given.nodes[i] : static_cast<std::uint32_t>(i), list, filled);
+    }
+  }
+  attach_unreachable(graph);
+  StillMonitor after(monitor, graph.size(), graph.size());
+  if (rows.links) encode_links(rows, threads, &after);
+}
+
 void VectorIndex::add(const RowBatch& batch, bool replace, std::size_t threads, Monitor* monitor, std::int64_t* given) {
   if (batch.n > 0 && is_wasteful(moment_.pin())) {
     StillMonitor still(monitor, 0, batch.n);
@@ -164,7 +185,11 @@ void VectorIndex::add(const RowBatch& batch, bool replace, std::size_t threads, 
   if (rows.graph) rows.graph->grow(first + n);
   rows.count.store(first + n);
   try {
-    link(rows, first, first + n, threads, monitor);
+    if (batch.levels != nullptr) {
+      adopt_links(rows, *batch.levels, threads, monitor);
+    } else {
+      link(rows, first, first + n, threads, monitor);
+    }
     now.profile = profile(rows, now.profile, threads);
     if (monitor != nullptr && !monitor->poll(n, n)) throw Interrupted();
     publish(std::move(now), first, n);

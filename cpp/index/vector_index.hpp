@@ -39,11 +39,19 @@ struct CheckReport {
   std::vector<std::string> problems;
 };
 
+// The lists of one level's nodes, made elsewhere: (count, degree of the level), padded with kNoSlot.
+struct LevelLists {
+  const std::uint32_t* nodes;  // in order; null = all
+  const std::uint32_t* lists;
+  std::size_t count;
+};
+
 // Rows of (n, input_bytes); ids null = consecutive from the largest so far + 1.
 struct RowBatch {
   const std::byte* rows;
   const std::int64_t* ids;
   std::size_t n;
+  const std::vector<LevelLists>* levels = nullptr;  // of an index without rows: how they are linked; null = find out
 };
 
 struct IndexSearchScratch;
@@ -102,6 +110,7 @@ class VectorIndex {
   void encode(RowSet& rows, const std::byte* input, std::size_t first, std::size_t n, std::size_t threads,
               Monitor* monitor) const;
   void link(RowSet& rows, std::size_t first, std::size_t last, std::size_t threads, Monitor* monitor) const;
+  void adopt_links(RowSet& rows, const std::vector<LevelLists>& levels, std::size_t threads, Monitor* monitor) const;
   std::unique_ptr<CodeRows> draft_codes(const RowSet& rows, std::size_t n, std::size_t threads, Monitor* monitor) const;
   void encode_links(RowSet& rows, std::size_t threads, Monitor* monitor) const;
   float score_origin() const;  // what makes scores distances

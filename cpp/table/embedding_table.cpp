@@ -1,6 +1,7 @@
 #include "table/embedding_table.hpp"
 
 #include <algorithm>
+#include <functional>
 
 namespace semblance {
 namespace {
@@ -132,6 +133,26 @@ void EmbeddingTable::prefetch(std::span<const std::int64_t> keys) const {
     if (key >= parts_.row_count) continue;
     for (std::size_t line = 0; line < bytes; line += 64) __builtin_prefetch(row(key) + line, 0, 2);
     __builtin_prefetch(row(key) + bytes - 1, 0, 2);
+  }
+}
+
+std::int64_t EmbeddingTable::number_of(RowPointer row) const {
+  if (kernels::is_no_row(row)) return kernels::is_zero_row(row) ? -1 : -2;
+  const auto rows = static_cast<std::int64_t>(parts_.row_count), step = static_cast<std::int64_t>(parts_.row_step);
+  if (row == policy().missing_row) return rows + static_cast<std::int64_t>(parts_.delta_count);
+  const bool newer = parts_.delta_rows != nullptr && std::less_equal<>()(parts_.delta_rows, row) &&
+                     std::less<>()(row, parts_.delta_rows + parts_.delta_count * row_bytes());
+  if (newer) return rows + (row - parts_.delta_rows) / static_cast<std::int64_t>(row_bytes());
+  return (row - parts_.rows) / step;
+}
+
+void EmbeddingTable::row_numbers(std::span<const std::int64_t> keys, std::int64_t* out) const {
+  RowPointer rows[kChunkRows];
+  count(keys.size());
+  for (std::size_t first = 0; first < keys.size(); first += kChunkRows) {
+    const std::size_t size = std::min(kChunkRows, keys.size() - first);
+    resolve(keys.subspan(first, size), rows);
+    for (std::size_t i = 0; i < size; ++i) out[first + i] = number_of(rows[i]);
   }
 }
 

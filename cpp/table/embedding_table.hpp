@@ -38,6 +38,10 @@ class EmbeddingTable final : public Table {
   void prefetch(std::span<const std::int64_t> keys) const override;
   void prefetch_search(std::span<const std::int64_t> keys) const override;
 
+  // For copies of the rows elsewhere: out[i] is where the row of keys[i] is among the base's rows, the delta's after
+  // them, and the policy's row after those; -1 for zeros, -2 for no row at all. Counted as look-ups.
+  void row_numbers(std::span<const std::int64_t> keys, std::int64_t* out) const;
+
  protected:
   std::size_t locate(const std::int64_t* keys, std::size_t count, RowPointer* rows, float* scratch) const override;
   void find(const std::int64_t* keys, std::size_t count, bool* found) const override;
@@ -50,6 +54,7 @@ class EmbeddingTable final : public Table {
   std::size_t locate_remapped(const std::int64_t* keys, std::size_t count, RowPointer* rows) const;
   std::size_t locate_keyed(const std::int64_t* keys, std::size_t count, RowPointer* rows) const;
   std::size_t overlay(const std::int64_t* keys, std::size_t count, RowPointer* rows, std::size_t unknown) const;
+  std::int64_t number_of(RowPointer row) const;
   RowPointer row(std::size_t number) const { return parts_.rows + number * parts_.row_step; }
 
   TableParts parts_;

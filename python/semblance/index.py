@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from . import choosing, codecs, kernels, storage
 from ._core import index as _native
 from .arrays import I64, Progress, as_array, count, describe, int_ids, progress_callback, thread_count
 from .errors import ArgumentError, FormatError
+from .metadata import as_bytes, parameter, whole
 from .results import Report
 from .searching import MAX_EF, Searchable
 
@@ -412,13 +412,13 @@ class Index(Searchable):
             unknown = sorted(key for key in meta if key.startswith("index.") and key not in _KNOWN)
             if unknown:
                 raise FormatError(f"{unknown[0]}: expected a parameter that this version knows, got another")
-            words = {key: _parameter(meta, key) for key in _WORDS}
-            numbers = {key: _whole(meta, key) for key in _NUMBERS}
+            words = {key: parameter(meta, key) for key in _WORDS}
+            numbers = {key: whole(meta, key) for key in _NUMBERS}
             ef = numbers.pop("ef")
             words["rerank"] = words["rerank"] or None
             index = cls(**numbers, **words)  # type: ignore[arg-type]
             index.ef = ef
-            index._native.restore({name: _as_bytes(name, array) for name, array in tensors.items()})
+            index._native.restore({name: as_bytes(name, array) for name, array in tensors.items()})
         except (ArgumentError, FormatError) as error:
             raise FormatError(f"{os.fspath(path)}: {error}") from error
         index.metadata = {key.removeprefix("user."): value for key, value in meta.items() if key.startswith("user.")}
@@ -434,6 +434,7 @@ class Index(Searchable):
         progress: Progress = False,
         recall: float = 0.95,
         memory: int | None = None,
+        device: str = "cpu",
         **params: Any,
     ) -> Self:
         """Make an index of many vectors at once.
@@ -450,6 +451,8 @@ class Index(Searchable):
             What ``codes="auto"`` should reach at k 10 and ef 64 on a sample of the rows.
         memory : int, optional
             Bytes that the index may take: a bound for ``codes="auto"``.
+        device : {"cpu", "cuda"}
+            Where the graph of float vectors is linked, see ``docs/gpu.md``; the index is the same kind of index.
         **params
             As for `Index`, without d.
 
@@ -462,6 +465,8 @@ class Index(Searchable):
         ------
         ArgumentError
             As for `Index` and `add`; a memory that no codes fit into, or beside codes that are named.
+        UnsupportedError
+            ``device="cuda"`` where no GPU can be used.
 
         Examples
         --------
@@ -472,28 +477,22 @@ class Index(Searchable):
         array = as_array(vectors, "vectors", "shape (n, d)")
         if array.ndim != 2:
             raise ArgumentError(f"vectors: expected shape (n, d), got {describe(array)}")
+        if device not in ("cpu", "cuda"):
+            raise ArgumentError(f"device: expected 'cpu' or 'cuda', got {device!r}")
         bits = 8 if str(params.get("metric")) in codecs.BINARY_METRICS else 1
+        if device == "cuda" and (bits == 8 or params.get("kind", "hnsw") != "hnsw"):
+            raise ArgumentError("device: expected 'cpu' for a flat index or packed bits, got 'cuda'")
         index = cls(array.shape[1] * bits, **params)
         choice = choosing.settle(index, array, params, recall, memory, threads)
         if choice is not None:
             index = cls(array.shape[1], **{**params, "codes": choice.codes, "rerank": choice.rerank})
             index.choice = choice
-        index.add(array, ids, threads=threads, progress=progress)
+        if device == "cuda":
+            from .gpu.graph_build import add_linked
+
+            rows = index._rows(array, "vectors")
+            wanted = None if ids is None else int_ids(ids, "ids", len(rows))
+            add_linked(index._native, _native.node_levels, index._params, rows, wanted, thread_count(threads))
+        else:
+            index.add(array, ids, threads=threads, progress=progress)
         return index
-
-
-def _parameter(metadata: Mapping[str, str], name: str) -> str | None:
-    if f"index.{name}" not in metadata:
-        raise FormatError(f"index.{name}: expected a parameter of that name, got none")
-    return metadata[f"index.{name}"]
-
-
-def _whole(metadata: Mapping[str, str], name: str) -> int:
-    text = _parameter(metadata, name) or ""
-    if not (text.isascii() and text.isdigit() and len(text) <= 19):
-        raise FormatError(f"index.{name}: expected a whole number, got {text!r:.40}")
-    return int(text)
-
-
-def _as_bytes(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return array.view(np.uint8) if name in ("codes", "rerank") and array.ndim == 2 else array

@@ -166,6 +166,18 @@ def missing_row(missing: str, rows: Bytes, weights: Floats, dtype: str) -> Bytes
     return encoded
 
 
+def score_many(generation: Generation, queries: Floats, keys: NDArray[np.int64], threads: int) -> Floats:
+    """Scores of many queries: against the same keys, or each against its own row of them."""
+    if keys.ndim not in (1, 2) or (keys.ndim == 2 and len(keys) != len(queries)):
+        raise ArgumentError(
+            f"keys: expected shape (k,) or ({len(queries)}, k) with {len(queries)} queries, got {keys.shape}"
+        )
+    result = np.empty((len(queries), keys.shape[-1]), np.float32)
+    for i, query in enumerate(queries):
+        generation.native.score(query, keys if keys.ndim == 1 else keys[i], result[i], threads)
+    return result
+
+
 def from_tensors(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> Generation:
     """The generation that `tensors()` and `metadata()` describe, over the very arrays that are given.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from ..arrays import describe
 from ..errors import ArgumentError
 from .arrays import Floats, float_array, integer_array, thread_count
 from .table import EmbeddingTable, Mode
+
+if TYPE_CHECKING:
+    from ..gpu import GpuTableGroup
 
 _MODES = ("sum", "mean", "max")
 
@@ -63,7 +66,7 @@ class TableGroup:
                 raise ArgumentError(f"tables: expected an EmbeddingTable for {name!r}, got {describe(tables[name])}")
             self._tables.append(tables[name])
             modes.append(mode)
-        self._names = list(specs)
+        self._names, self._modes = list(specs), modes
         slots = [table._slot for table in self._tables]
         self._native = _native.Group(self._names, slots, modes, _Prepare(self._names, self._tables))
 
@@ -84,6 +87,28 @@ class TableGroup:
         for table in self._tables:
             arrays |= table._generation.arrays()
         return sum(arrays.values())
+
+    def to(self, device: Literal["cuda"], *, cache_rows: int | None = None) -> GpuTableGroup:
+        """Copy the tables' generations to a GPU, where one launch reads all fields: docs/gpu.md.
+
+        Parameters
+        ----------
+        device, cache_rows
+            As for `EmbeddingTable.to`; the cache is each table's.
+
+        Returns
+        -------
+        semblance.gpu.GpuTableGroup
+
+        Raises
+        ------
+        UnsupportedError, CapacityError
+            As for `EmbeddingTable.to`.
+        """
+        from ..gpu import GpuTableGroup
+
+        pairs = zip(self._tables, self._modes, strict=True)
+        return GpuTableGroup(dict(zip(self._names, pairs, strict=True)), device, cache_rows)
 
     def lookup(self, inputs: Any, out: Floats | None = None, *, threads: int = 0) -> Floats:
         """Rows of all fields for a batch of examples.

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,9 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from .._core import table as _native
 from ..errors import ArgumentError, NotFoundError, UnsupportedError
 from .arrays import Floats, float_array, integer_array, output_array, thread_count
-from .generation import DTYPES, Generation, Layout, check_missing, missing_row
+from .generation import DTYPES, Generation, Layout, check_missing, missing_row, score_many
 from .keys import KeySpace, key_space
 from .updates import TableWriter, WriterTurn, compacted
+
+if TYPE_CHECKING:
+    from ..gpu import GpuTable
 
 Mode: TypeAlias = Literal["sum", "mean", "max"]
 Dtype: TypeAlias = Literal["f32", "f16", "bf16", "i8", "i4", "i2", "fp8"]
@@ -278,7 +281,30 @@ class EmbeddingTable:
             result = np.empty(wanted.shape, np.float32)
             generation.native.score(queries, wanted, result, thread_count(threads))
             return result
-        return _score_many(generation, queries, wanted, thread_count(threads))
+        return score_many(generation, queries, wanted, thread_count(threads))
+
+    def to(self, device: Literal["cuda"], *, cache_rows: int | None = None) -> GpuTable:
+        """Copy this generation to a GPU: docs/gpu.md.
+
+        Parameters
+        ----------
+        device : {"cuda"}
+            The current one.
+        cache_rows : int, optional
+            Keep only so many rows there and read the others from pinned host memory; no call may name more.
+
+        Returns
+        -------
+        semblance.gpu.GpuTable
+
+        Raises
+        ------
+        UnsupportedError, CapacityError
+            No GPU here, or rows that are made when they are read; no room.
+        """
+        from ..gpu import GpuTable
+
+        return GpuTable(self, device, cache_rows)
 
     def stats(self) -> dict[str, Any]:
         """Counts and bytes by part; look-ups and unknown keys since the table was made or loaded.
@@ -472,14 +498,3 @@ class EmbeddingTable:
         from .made import table_from_tensors
 
         return table_from_tensors(tensors, metadata)
-
-
-def _score_many(generation: Generation, queries: Floats, keys: NDArray[np.int64], threads: int) -> Floats:
-    if keys.ndim not in (1, 2) or (keys.ndim == 2 and len(keys) != len(queries)):
-        raise ArgumentError(
-            f"keys: expected shape (k,) or ({len(queries)}, k) with {len(queries)} queries, got {keys.shape}"
-        )
-    result = np.empty((len(queries), keys.shape[-1]), np.float32)
-    for i, query in enumerate(queries):
-        generation.native.score(query, keys if keys.ndim == 1 else keys[i], result[i], threads)
-    return result

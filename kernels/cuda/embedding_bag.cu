@@ -1,0 +1,349 @@
+// Embedding bags: rows of quantised tables are looked up, decoded and pooled, all tables in one launch.
+//
+// A group of lanes takes a bag: each lane some columns, so that the group reads a row with one load of up to 16 bytes a
+// lane, and goes down the bag's rows in their order. Groups never meet, so there is no barrier. What limits it: bytes
+// of rows (a row is whole sectors of 32 bytes), as long as enough loads are under way; hence kRowsAhead.
+#include <algorithm>
+#include <cstring>
+
+#include "check.cuh"
+#include "table_api.hpp"
+#include "warp.cuh"
+
+namespace semblance::cuda {
+namespace {
+
+using kernels::has_row_head;
+using kernels::row_code_bytes;
+using kernels::row_head_bytes;
+
+constexpr unsigned kThreads = 128;
+constexpr int kRowsAhead = 4;
+
+struct FieldList {
+  BagField fields[kMaxBagFields];
+};
+
+// ---- kernel: decoding
+
+// The small integer in 23 mantissa bits of 2^23 + code: two full-rate instructions where a conversion is a slow one.
+__device__ inline float small_integer(std::uint32_t code) {
+  return __fsub_rn(__uint_as_float(code | 0x4B000000U), 8388608.0F);
+}
+
+// What a lane loads of a row, and the columns that it holds.
+template <TableFormat f>
+struct Piece {
+  static constexpr int kBits = f == TableFormat::f32                             ? 32
+                               : f == TableFormat::f16 || f == TableFormat::bf16 ? 16
+                               : f == TableFormat::i4                            ? 4
+                               : f == TableFormat::i2                            ? 2
+                                                                                 : 8;
+  static constexpr int kColumns = kBits == 32 ? 4 : kBits == 16 ? 8 : 16;
+  static constexpr int kWords = kColumns * kBits / 32;
+  static constexpr bool kHead = has_row_head(f);
+  std::uint32_t words[kWords];
+
+  __device__ void load(const std::byte* at) {
+    if constexpr (kWords == 4) {
+      const uint4 x = __ldg(reinterpret_cast<const uint4*>(at));
+      words[0] = x.x, words[1] = x.y, words[2] = x.z, words[3] = x.w;
+    } else if constexpr (kWords == 2) {
+      const uint2 x = __ldg(reinterpret_cast<const uint2*>(at));
+      words[0] = x.x, words[1] = x.y;
+    } else {
+      words[0] = __ldg(reinterpret_cast<const std::uint32_t*>(at));
+    }
+  }
+
+  __device__ float value(int column) const {
+    const std::uint32_t word = words[column * kBits / 32];
+    const int shift = column * kBits % 32;
+    if constexpr (f == TableFormat::f32) return __uint_as_float(word);
+    if constexpr (f == TableFormat::f16) return half_to_float(static_cast<std::uint16_t>(word >> shift));
+    if constexpr (f == TableFormat::bf16) return bf16_to_float(static_cast<std::uint16_t>(word >> shift));
+    const std::uint32_t code = word >> shift & ((1U << (kBits % 32)) - 1U);
+    if constexpr (f != TableFormat::fp8) return small_integer(code);
+    return __fmul_rn(__uint_as_float((code & 0x80U) << 24 | (code & 0x7FU) << 20), 0x1p120F);
+  }
+};
+
+struct Head {
+  float scale, bias;
+};
+
+template <TableFormat f>
+__device__ inline Head weighted_head(std::uint32_t bits, float weight) {
+  if constexpr (!Piece<f>::kHead) return {weight, 0.0F};
+  const float scale = half_to_float(static_cast<std::uint16_t>(bits));
+  const float bias = half_to_float(static_cast<std::uint16_t>(bits >> 16));
+  return {__fmul_rn(scale, weight), __fmul_rn(bias, weight)};
+}
+
+// ---- kernel: pooling, the CPU's rules word for word
+
+struct SumOfRows {
+  static constexpr float kStart = 0.0F;
+  template <TableFormat f>
+  __device__ static float step(float sum, float code, Head head) {
+    if constexpr (Piece<f>::kHead) sum = __fadd_rn(sum, head.bias);
+    return __fmaf_rn(code, head.scale, sum);
+  }
+  __device__ static float zero_row(float sum) { return sum; }
+};
+
+struct MaxOfRows {
+  static constexpr float kStart = -__builtin_huge_valf();
+  template <TableFormat f>
+  __device__ static float step(float best, float code, Head head) {
+    if constexpr (Piece<f>::kHead) code = __fmaf_rn(code, head.scale, head.bias);
+    return best > code ? best : code;
+  }
+  __device__ static float zero_row(float best) { return best > 0.0F ? best : 0.0F; }
+};
+
+// A lane's columns of a bag: `offset` is where they are in a row, `column` the first of them.
+struct Lane {
+  std::uint32_t stride, head_at, offset, column;
+  bool counts;  // the first lane of a bag counts unknown numbers
+};
+
+// The row that a number stands for, or kZeroRow or kPaddingRow.
+__device__ inline std::int64_t row_of(const BagField& field, std::int64_t number, bool& unknown) {
+  unknown = false;
+  if (number >= 0 && number < field.table.count) return number == field.padding ? kPaddingRow : number;
+  if (field.padding != kPaddingRow && number == field.padding) return kPaddingRow;
+  if (field.resolved && number < 0) return number == kPaddingRow ? kPaddingRow : kZeroRow;
+  unknown = true;
+  return field.missing;
+}
+
+template <TableFormat f>
+struct Loaded {
+  std::int64_t row;
+  float weight;
+  std::uint32_t head;
+  Piece<f> piece;
+};
+
+template <TableFormat f>
+__device__ inline void load_row(const BagField& field, const Lane& lane, std::int64_t at, Loaded<f>& to,
+                                std::uint64_t* unknown_count) {
+  bool unknown;
+  to.row = row_of(field, __ldg(field.values + at), unknown);
+  if (unknown && unknown_count != nullptr && lane.counts)
+    atomicAdd(reinterpret_cast<unsigned long long*>(unknown_count), 1ULL);
+  if (to.row < 0) return;
+  const std::byte* row = field.table.data + to.row * lane.stride;
+  to.weight = field.weights != nullptr ? __ldg(field.weights + at) : 1.0F;
+  if constexpr (Piece<f>::kHead) to.head = __ldg(reinterpret_cast<const std::uint32_t*>(row + lane.head_at));
+  to.piece.load(row + lane.offset);
+}
+
+template <class Rule, TableFormat f>
+__device__ inline void add_row(float (&sums)[Piece<f>::kColumns], const Loaded<f>& loaded) {
+  if (loaded.row == kPaddingRow) return;
+  if (loaded.row == kZeroRow) {
+    for (float& sum : sums) sum = Rule::zero_row(sum);
+    return;
+  }
+  const Head head = weighted_head<f>(loaded.head, loaded.weight);
+#pragma unroll
+  for (int j = 0; j < Piece<f>::kColumns; ++j) sums[j] = Rule::template step<f>(sums[j], loaded.piece.value(j), head);
+}
+
+template <int kColumns>
+__device__ inline void store_columns(float* out, const float (&sums)[kColumns], std::uint32_t columns) {
+  const bool aligned = reinterpret_cast<std::uintptr_t>(out) % 16 == 0;
+#pragma unroll
+  for (int j = 0; j < kColumns; j += 4) {
+    if (aligned && static_cast<std::uint32_t>(j) + 4 <= columns) {
+      __stcs(reinterpret_cast<float4*>(out + j), make_float4(sums[j], sums[j + 1], sums[j + 2], sums[j + 3]));
+    } else {
+#pragma unroll
+      for (int i = j; i < j + 4; ++i)
+        if (static_cast<std::uint32_t>(i) < columns) out[i] = sums[i];
+    }
+  }
+}
+
+template <class Rule, TableFormat f>
+__device__ inline void pool_bag(const BagField& field, const Lane& lane, std::size_t bag, const BagOutput& out,
+                                std::uint64_t* unknown) {
+  constexpr int kColumns = Piece<f>::kColumns;
+  const auto number = static_cast<std::int64_t>(bag);
+  std::int64_t at = field.offsets != nullptr ? __ldg(field.offsets + number) : number;
+  const std::int64_t end = field.offsets != nullptr ? __ldg(field.offsets + number + 1) : number + 1;
+  float sums[kColumns];
+#pragma unroll
+  for (float& sum : sums) sum = Rule::kStart;
+  std::int64_t counted = 0;
+  while (at < end) {
+    Loaded<f> loaded[kRowsAhead];
+#pragma unroll
+    for (int i = 0; i < kRowsAhead; ++i) {
+      loaded[i].row = kPaddingRow;
+      if (at + i < end) load_row<f>(field, lane, at + i, loaded[i], unknown);
+    }
+#pragma unroll
+    for (int i = 0; i < kRowsAhead; ++i) {
+      counted += loaded[i].row != kPaddingRow;
+      add_row<Rule, f>(sums, loaded[i]);
+    }
+    at += kRowsAhead;
+  }
+  if (field.mode != BagMode::sum) {
+    const float share = __fdiv_rn(1.0F, static_cast<float>(counted));
+    for (float& sum : sums) sum = counted == 0 ? 0.0F : field.mode == BagMode::mean ? __fmul_rn(sum, share) : sum;
+  }
+  store_columns<kColumns>(out.data + bag * out.stride + field.column + lane.column, sums,
+                          field.table.dim - lane.column);
+}
+
+// ---- kernel: which lanes take what
+
+// Lanes a bag: the least power of two that holds the row; rows beyond 32 pieces are cut into segments.
+struct Shape {
+  unsigned lanes, segments;
+};
+
+__host__ __device__ inline Shape shape_of(unsigned pieces) {
+  unsigned lanes = 1;
+  while (lanes < 32 && lanes < pieces) lanes *= 2;
+  return {lanes, (pieces + lanes - 1) / lanes};
+}
+
+template <TableFormat f>
+__device__ inline void pool_field(const BagField& field, const BagOutput& out, std::uint64_t* unknown) {
+  using P = Piece<f>;
+  const std::uint32_t dim = field.table.dim;
+  const unsigned pieces = (dim + P::kColumns - 1) / P::kColumns;
+  const Shape shape = shape_of(pieces);
+  const std::size_t group = (static_cast<std::size_t>(blockIdx.x) * kThreads + threadIdx.x) / shape.lanes;
+  const std::size_t bag = group / shape.segments;
+  const auto piece = static_cast<unsigned>(group % shape.segments) * shape.lanes + threadIdx.x % shape.lanes;
+  if (bag >= out.bags || piece >= pieces) return;
+  const std::uint32_t code_bytes = (dim * P::kBits + 7) / 8;
+  const std::uint32_t head_at = (code_bytes + 3) / 4 * 4;
+  const std::uint32_t stride = (head_at + (P::kHead ? 4U : 0U) + 15) / 16 * 16;
+  const Lane lane = {stride, head_at, piece * P::kWords * 4U, piece * P::kColumns, piece == 0};
+  if (field.mode == BagMode::max) {
+    pool_bag<MaxOfRows, f>(field, lane, bag, out, unknown);
+  } else {
+    pool_bag<SumOfRows, f>(field, lane, bag, out, unknown);
+  }
+}
+
+// Blocks (x) of the field y.
+__global__ void __launch_bounds__(kThreads)
+    pool_bags_kernel(const __grid_constant__ FieldList list, const BagOutput out, std::uint64_t* unknown) {
+  const BagField& field = list.fields[blockIdx.y];
+  switch (field.table.format) {
+    case TableFormat::f32:
+      return pool_field<TableFormat::f32>(field, out, unknown);
+    case TableFormat::f16:
+      return pool_field<TableFormat::f16>(field, out, unknown);
+    case TableFormat::bf16:
+      return pool_field<TableFormat::bf16>(field, out, unknown);
+    case TableFormat::i8:
+      return pool_field<TableFormat::i8>(field, out, unknown);
+    case TableFormat::i4:
+      return pool_field<TableFormat::i4>(field, out, unknown);
+    case TableFormat::i2:
+      return pool_field<TableFormat::i2>(field, out, unknown);
+    case TableFormat::fp8:
+      return pool_field<TableFormat::fp8>(field, out, unknown);
+  }
+}
+
+// A warp a row. Rows as the CPU keeps them start anywhere, so they are read byte by byte; a warp's bytes are
+// neighbours.
+struct RowBytes {
+  std::uint32_t head, codes, card_head_at, card_stride;
+};
+
+__global__ void __launch_bounds__(kThreads) pack_rows_kernel(std::byte* to, const PackRows what, const RowBytes bytes) {
+  const std::size_t i = static_cast<std::size_t>(blockIdx.x) * (kThreads / 32) + threadIdx.x / 32;
+  if (i >= what.count) return;
+  const auto number = static_cast<std::int64_t>(i);
+  const RowMove move = what.moves != nullptr ? what.moves[i] : RowMove{number, what.first + number};
+  const std::byte* from = what.rows + move.from * (bytes.head + bytes.codes);
+  std::byte* row = to + move.to * bytes.card_stride;
+  for (std::uint32_t j = threadIdx.x % 32; j < bytes.card_stride; j += 32) {
+    std::byte value{0};
+    if (j < bytes.codes) value = from[bytes.head + j];
+    if (j >= bytes.card_head_at && j < bytes.card_head_at + bytes.head) value = from[j - bytes.card_head_at];
+    row[j] = value;
+  }
+}
+
+unsigned columns_of(TableFormat format) {
+  if (format == TableFormat::f32) return Piece<TableFormat::f32>::kColumns;
+  if (has_row_head(format)) return Piece<TableFormat::i8>::kColumns;
+  return Piece<TableFormat::f16>::kColumns;
+}
+
+unsigned blocks_of(const BagField& field, std::size_t bags) {
+  const unsigned columns = columns_of(field.table.format);
+  const Shape shape = shape_of((field.table.dim + columns - 1) / columns);
+  return blocks_for(bags * shape.segments * shape.lanes, kThreads);
+}
+
+}  // namespace
+
+// ---- launchers
+
+std::size_t card_head_offset(TableFormat format, std::size_t dim) { return (row_code_bytes(format, dim) + 3) / 4 * 4; }
+
+std::size_t card_row_bytes(TableFormat format, std::size_t dim) {
+  return (card_head_offset(format, dim) + row_head_bytes(format) + 15) / 16 * 16;
+}
+
+void pack_rows(const CardRows& to, const PackRows& what, Stream stream) {
+  const auto word = [](std::size_t bytes) { return static_cast<std::uint32_t>(bytes); };
+  const RowBytes bytes = {word(row_head_bytes(to.format)), word(row_code_bytes(to.format, to.dim)),
+                          word(card_head_offset(to.format, to.dim)), word(card_row_bytes(to.format, to.dim))};
+  launch({"pack_rows", blocks_for(what.count, kThreads / 32), kThreads, 0, stream}, pack_rows_kernel, to.data, what,
+         bytes);
+}
+
+void pool_bags(const BagField* fields, std::size_t count, const BagOutput& out, std::uint64_t* unknown, Stream stream) {
+  if (out.bags == 0) return;
+  for (std::size_t first = 0; first < count; first += kMaxBagFields) {
+    FieldList list{};
+    const std::size_t part = std::min(kMaxBagFields, count - first);
+    std::copy_n(fields + first, part, list.fields);
+    unsigned blocks = 0;
+    for (std::size_t f = 0; f < part; ++f) blocks = std::max(blocks, blocks_of(list.fields[f], out.bags));
+    launch({"pool_bags", {blocks, static_cast<unsigned>(part)}, kThreads, 0, stream}, pool_bags_kernel, list, out,
+           unknown);
+  }
+}
+
+PinnedRows::PinnedRows(const std::byte* rows, std::size_t bytes) {
+  void* host = const_cast<std::byte*>(rows);
+  for (const unsigned flags : {cudaHostRegisterMapped, cudaHostRegisterMapped | cudaHostRegisterReadOnly}) {
+    if (bytes == 0 || pinned_ != nullptr) break;
+    if (cudaHostRegister(host, bytes, flags) == cudaSuccess) pinned_ = host;  // mapped files may allow the second alone
+    static_cast<void>(cudaGetLastError());
+  }
+  if (pinned_ == nullptr) {
+    check(cudaHostAlloc(&copy_, std::max<std::size_t>(bytes, 1), cudaHostAllocMapped), "pinned rows");
+    std::memcpy(copy_, rows, bytes);
+    host = copy_;
+  }
+  void* device = nullptr;
+  const cudaError_t error = cudaHostGetDevicePointer(&device, host, 0);
+  if (error != cudaSuccess) release();
+  check(error, "pinned rows");
+  on_card_ = static_cast<const std::byte*>(device);
+}
+
+PinnedRows::~PinnedRows() { release(); }
+
+void PinnedRows::release() {
+  if (pinned_ != nullptr) static_cast<void>(cudaHostUnregister(pinned_));
+  if (copy_ != nullptr) static_cast<void>(cudaFreeHost(copy_));
+}
+
+}  // namespace semblance::cuda

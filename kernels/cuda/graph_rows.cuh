@@ -1,0 +1,145 @@
+// Scores of a query in shared memory and rows in the card's memory: eight lanes a row, 16 bytes a lane at a time.
+#pragma once
+
+#include "graph_api.hpp"
+#include "selection.cuh"
+#include "warp.cuh"
+
+namespace semblance::cuda {
+
+inline constexpr unsigned kTeam = 8;  // lanes that share a row
+
+__host__ __device__ constexpr unsigned graph_columns(GraphCodes codes) {
+  return codes == GraphCodes::f32 ? 4 : codes == GraphCodes::f16 ? 8 : codes == GraphCodes::i8 ? 16 : 128;
+}
+
+// What one lane sums. kSecond is squares in the place of products, jaccard in the place of hamming.
+template <GraphCodes kCodes, bool kSecond>
+struct RowSum {
+  static constexpr unsigned kColumns = graph_columns(kCodes);
+  float sum = 0.0F;
+
+  __device__ static float value(const std::uint32_t* words, unsigned column, float scale) {
+    if constexpr (kCodes == GraphCodes::f32) return __uint_as_float(words[column]);
+    if constexpr (kCodes == GraphCodes::f16)
+      return half_to_float(static_cast<std::uint16_t>(words[column / 2] >> column % 2 * 16));
+    const auto code = static_cast<std::int8_t>(words[column / 4] >> column % 4 * 8);
+    return static_cast<float>(code) * scale;
+  }
+  __device__ void add(const uint4& piece, const float* query, float scale) {
+    const std::uint32_t words[4] = {piece.x, piece.y, piece.z, piece.w};
+#pragma unroll
+    for (unsigned j = 0; j < kColumns; ++j) {
+      const float x = value(words, j, scale);
+      if constexpr (kSecond) {
+        const float difference = __fsub_rn(query[j], x);
+        sum = __fmaf_rn(difference, difference, sum);
+      } else {
+        sum = __fmaf_rn(query[j], x, sum);
+      }
+    }
+  }
+  __device__ void meet(int lanes) { sum = __fadd_rn(sum, __shfl_xor_sync(kAllLanes, sum, lanes)); }
+  __device__ float score() const { return kSecond ? sum : 0.0F - sum; }
+};
+
+template <bool kSecond>
+struct RowSum<GraphCodes::bits, kSecond> {
+  static constexpr unsigned kColumns = graph_columns(GraphCodes::bits);
+  int both = 0, either = 0;  // hamming: `either` counts differing bits
+
+  __device__ void add(const uint4& piece, const float* query, float) {
+    const std::uint32_t words[4] = {piece.x, piece.y, piece.z, piece.w};
+#pragma unroll
+    for (unsigned j = 0; j < 4; ++j) {
+      const std::uint32_t bits = __float_as_uint(query[j]);
+      both += kSecond ? __popc(bits & words[j]) : 0;
+      either += __popc(kSecond ? bits | words[j] : bits ^ words[j]);
+    }
+  }
+  __device__ void meet(int lanes) {
+    both += __shfl_xor_sync(kAllLanes, both, lanes);
+    either += __shfl_xor_sync(kAllLanes, either, lanes);
+  }
+  __device__ float score() const {
+    if constexpr (!kSecond) return static_cast<float>(either);
+    return either == 0 ? 0.0F : 1.0F - __fdiv_rn(static_cast<float>(both), static_cast<float>(either));
+  }
+};
+
+__device__ inline bool is_finite(float x) { return (__float_as_uint(x) & 0x7F800000U) != 0x7F800000U; }
+
+// Columns of the query that a lane's piece meets; of bits, words held in floats.
+template <GraphCodes kCodes>
+inline constexpr unsigned kQueryStep = kCodes == GraphCodes::bits ? 4 : graph_columns(kCodes);
+
+// keys[i]: a row, or kLastKey for none, becomes the key of its score; every thread of the block comes here. A key's
+// lower half is the row times two, which leaves a bit for marks. Scores that are no distance give kLastKey.
+template <GraphCodes kCodes, bool kSecond>
+__device__ inline void score_keys(const GraphRows& rows, const float* query, Key* keys, unsigned count) {
+  using Sum = RowSum<kCodes, kSecond>;
+  const unsigned pieces = (rows.dim + Sum::kColumns - 1) / Sum::kColumns, member = threadIdx.x % kTeam;
+  for (unsigned first = 0; first < count; first += blockDim.x / kTeam) {
+    const unsigned i = first + threadIdx.x / kTeam;
+    const Key key = i < count ? keys[i] : kLastKey;
+    const auto row = static_cast<std::uint32_t>(key);
+    Sum sum;
+    if (key != kLastKey) {
+      const float scale = kCodes == GraphCodes::i8 ? __ldg(rows.scales + row) : 1.0F;
+      const auto* codes = reinterpret_cast<const uint4*>(rows.data + std::size_t{row} * pieces * 16);
+      for (unsigned p = member; p < pieces; p += kTeam)
+        sum.add(__ldg(codes + p), query + p * kQueryStep<kCodes>, scale);
+    }
+    for (int lanes = kTeam / 2; lanes > 0; lanes /= 2) sum.meet(lanes);
+    if (member == 0 && i < count) {
+      const float score = sum.score();
+      keys[i] = key != kLastKey && is_finite(score) ? make_key(score, row << 1) : kLastKey;
+    }
+  }
+  __syncthreads();
+}
+
+// The sum over the block, for every thread; `shared` has room for one a warp. A barrier as well.
+template <class T>
+__device__ inline T block_sum(T value, T* shared) {
+  value = warp_sum(value);
+  if (lane() == 0) shared[warp()] = value;
+  __syncthreads();
+  T sum{};
+  for (unsigned w = 0; w < blockDim.x / kWarp; ++w) sum += shared[w];
+  __syncthreads();
+  return sum;
+}
+
+// A query in the form that `rows` are scored against, zeros up to a whole piece. `shared` holds a float a warp.
+__device__ inline void load_query(const GraphRows& rows, const GraphQueries& queries, std::size_t number, float* query,
+                                  float* shared) {
+  const bool packed = rows.codes == GraphCodes::bits && rows.centre == nullptr;
+  const unsigned step = rows.codes == GraphCodes::bits ? 32 : 1;
+  const unsigned columns =
+      (rows.dim + graph_columns(rows.codes) - 1) / graph_columns(rows.codes) * (graph_columns(rows.codes) / step);
+  const auto* values = static_cast<const float*>(queries.values) + (packed ? 0 : number * rows.dim);
+  const auto* bytes = static_cast<const unsigned char*>(queries.values) + number * (rows.dim / 8);
+  float factor = 1.0F;
+  if (queries.unit) {
+    float squares = 0.0F;
+    for (unsigned j = threadIdx.x; j < rows.dim; j += blockDim.x) squares = __fmaf_rn(values[j], values[j], squares);
+    factor = __fdiv_rn(1.0F, __fsqrt_rn(block_sum(squares, shared)));
+  }
+  for (unsigned j = threadIdx.x; j < columns; j += blockDim.x) {
+    if (rows.codes != GraphCodes::bits) {
+      query[j] = j < rows.dim ? __fmul_rn(values[j], factor) : 0.0F;
+      continue;
+    }
+    std::uint32_t word = 0;
+    for (unsigned b = 0; b < 32 && 32 * j + b < rows.dim; ++b) {
+      const unsigned at = 32 * j + b;
+      const bool set = packed ? (bytes[at / 8] >> at % 8 & 1U) != 0 : __fmul_rn(values[at], factor) > rows.centre[at];
+      word |= set ? 1U << b : 0U;
+    }
+    query[j] = __uint_as_float(word);
+  }
+  __syncthreads();
+}
+
+}  // namespace semblance::cuda

@@ -1,0 +1,42 @@
+"""Arrays and streams of other libraries, as they come."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..arrays import describe, float_rows
+from ..errors import ArgumentError
+
+__all__ = ["is_on_device", "rows_of", "stream_handle"]
+
+_CUDA_DEVICES = (2, 13)  # DLPack: memory of a CUDA device, managed memory
+
+
+def is_on_device(value: Any) -> bool:
+    """Return whether an array lies on a CUDA device, by what it says of itself."""
+    if isinstance(value, np.ndarray):
+        return False
+    if hasattr(value, "__cuda_array_interface__"):
+        return True
+    return hasattr(value, "__dlpack_device__") and int(value.__dlpack_device__()[0]) in _CUDA_DEVICES
+
+
+def rows_of(value: Any, name: str, dim: int) -> Any:
+    """Return an array of the card as it is, anything else as C-contiguous float32 of shape (n, dim)."""
+    return value if is_on_device(value) else float_rows(value, name, dim)
+
+
+def stream_handle(stream: Any) -> int:
+    """Return the address of a CUDA stream: None (the default one), a number, or a stream of torch, CuPy or others."""
+    if stream is None:
+        return 0
+    if isinstance(stream, (int, np.integer)) and not isinstance(stream, bool) and stream >= 0:
+        return int(stream)
+    if hasattr(stream, "__cuda_stream__"):
+        return int(stream.__cuda_stream__()[1])
+    for attribute in ("cuda_stream", "ptr"):  # torch, CuPy
+        if hasattr(stream, attribute):
+            return int(getattr(stream, attribute))
+    raise ArgumentError(f"stream: expected None, a CUDA stream or its address, got {describe(stream)}")
