@@ -284,12 +284,11 @@ class EmbeddingTable:
         return score_many(generation, queries, wanted, thread_count(threads))
 
     def to(self, device: Literal["cuda"], *, cache_rows: int | None = None) -> GpuTable:
-        """Copy this generation to a GPU: docs/gpu.md.
+        """Copy this generation to the current GPU: docs/gpu.md.
 
         Parameters
         ----------
         device : {"cuda"}
-            The current one.
         cache_rows : int, optional
             Keep only so many rows there and read the others from pinned host memory; no call may name more.
 
