@@ -266,7 +266,7 @@ def _write_and_rename(target: str, header: bytes, layout: list[_Section], arrays
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
 def _blocks(header: bytes, layout: list[_Section], arrays: Mapping[str, np.ndarray]) -> Iterator[memoryview]:
@@ -294,13 +294,23 @@ def _sync(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Fsync the names in a folder."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def sync_tree(folder: str | os.PathLike[str]) -> None:
+    """Fsync every file and folder below, and the folder itself."""
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(where, name), "rb") as file:
+                _sync(file.fileno())
+        sync_folder(where)
 
 
 def _remove_stale(target: str) -> None:
