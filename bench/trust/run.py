@@ -1,6 +1,6 @@
 """The same trials of trust on several libraries, each trial in a process of its own:
 
-    PYTHONPATH=python python bench/trust/run.py [semblance hnswlib faiss usearch voyager rabitqlib] [--damages 200] [--kills 40]
+    PYTHONPATH=python python bench/trust/run.py [NAMES] [--damages 200] [--kills 40]
 
 Prints a Markdown table; ``--json FILE`` keeps the counts. What a column counts is in trials.py.
 """
