@@ -260,7 +260,7 @@ def _write_and_rename(target: str, header: bytes, layout: list[_Section], arrays
                     written += file.write(block[written:])
             with contextlib.suppress(FileNotFoundError):
                 os.chmod(temporary, os.stat(target).st_mode & 0o7777)
-            _sync(descriptor)
+            sync(descriptor)
             os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -285,7 +285,7 @@ def _chunks(array: np.ndarray) -> Iterator[memoryview]:
             yield data[begin : begin + _CHUNK]
 
 
-def _sync(descriptor: int) -> None:
+def sync(descriptor: int) -> None:
     full = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone stops at the drive's cache
     if full is not None:
         with contextlib.suppress(OSError):
@@ -295,22 +295,12 @@ def _sync(descriptor: int) -> None:
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:
-    """Fsync the names in a folder."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def sync_tree(folder: str | os.PathLike[str]) -> None:
-    """Fsync every file and folder below, and the folder itself."""
-    for where, _, names in os.walk(folder):
-        for name in names:
-            with open(os.path.join(where, name), "rb") as file:
-                _sync(file.fileno())
-        sync_folder(where)
 
 
 def _remove_stale(target: str) -> None:
