@@ -147,6 +147,28 @@ bool done(const Work& work) {
   return false;
 }
 
+// An index as a file would hold it, blocks that are older than their links included: the next change encodes them.
+void check_restored(const VectorIndex& index) {
+  const Moment now = index.moment();
+  const RowSet& rows = *now.rows;
+  if (!rows.links) return;
+  const std::size_t n = rows.count.load();
+  std::vector<std::uint64_t> live(words_for(n));
+  for (std::size_t slot = 0; slot < n; ++slot)
+    live[slot / kWordBits] |= std::uint64_t{rows.alive(slot)} << (slot % kWordBits);
+  VectorIndex::Parts parts{};
+  parts.codes = rows.codes.arena.data();
+  parts.links = rows.links->data();
+  parts.ids = rows.ids.as<std::int64_t>();
+  parts.live = live.data();
+  parts.graph = rows.graph->parts();
+  parts.n = n;
+  VectorIndex restored(index.params());
+  restored.restore(parts);
+  add(restored, 3, 5, 5000, false);
+  CHECK(restored.size() == index.size() + 3 && blocks_follow_links(*restored.moment().rows));
+}
+
 // Lets every allocation of a change fail in turn, alone or with all after it, until none is left to fail.
 template <class Change>
 void fails_everywhere(const Layout& layout, std::size_t size, const Change& change) {
@@ -164,6 +186,7 @@ void fails_everywhere(const Layout& layout, std::size_t size, const Change& chan
       CHECK(succeeded || left < 0);
       if (!succeeded) {
         CHECK(ask(index, true) == before && index.check().problems.empty());
+        check_restored(index);
         change(index);
       }
       CHECK(index.size() == size);
