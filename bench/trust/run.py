@@ -1,6 +1,6 @@
 """The same trials of trust on several libraries, each trial in a process of its own:
 
-    PYTHONPATH=python python bench/trust/run.py [semblance hnswlib faiss usearch rabitqlib] [--damages 200] [--kills 40]
+    PYTHONPATH=python python bench/trust/run.py [NAMES] [--damages 200] [--kills 40]
 
 Prints a Markdown table; ``--json FILE`` keeps the counts. What a column counts is in trials.py.
 """
@@ -21,7 +21,7 @@ from collections import Counter
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NAMES = ("semblance", "hnswlib", "faiss", "usearch", "rabitqlib")
+NAMES = ("semblance", "hnswlib", "faiss", "usearch", "voyager", "rabitqlib")
 HANG_S = 90
 EXITS = 10
 
@@ -41,10 +41,12 @@ class Trials:
 
     def once(self, *words):
         """The last line of a trial, or how its process ended instead of saying one."""
-        process = self.start(*words)
-        try:
-            out, _ = process.communicate(timeout=HANG_S)
-        except subprocess.TimeoutExpired:
+        process, out = self.start(*words), None
+        for _ in range(HANG_S):  # by the second: one that somebody stopped and continued has not hung
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                out, _ = process.communicate(timeout=1)
+                break
+        if out is None:
             end(process)
             return "hang"
         lines = out.split("\n")[:-1]
@@ -111,7 +113,7 @@ def end(process):
 
 def line_of(process):
     """The next line; "" at the end, None where nothing comes."""
-    if not select.select([process.stdout], [], [], HANG_S)[0]:
+    if not any(select.select([process.stdout], [], [], 1)[0] for _ in range(HANG_S)):
         return None
     out = b""
     while not out.endswith(b"\n"):

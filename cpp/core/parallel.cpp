@@ -11,7 +11,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
-#include <system_error>
+#include <new>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -99,9 +99,13 @@ class Pool {
     while (threads_ < helpers && start_thread()) {
     }
     helpers = std::min(helpers, threads_);
-    for (std::size_t i = 0; i < helpers; ++i) queue_.push_back(&job);
+    std::size_t queued = 0;
+    try {
+      for (; queued < helpers; ++queued) queue_.push_back(&job);
+    } catch (const std::bad_alloc&) {  // those that are queued are waited for
+    }
     wake_.notify_all();
-    return helpers;
+    return queued;
   }
 
   // Takes back the tickets that no thread has picked up; returns how many.
@@ -114,7 +118,7 @@ class Pool {
   bool start_thread() {
     try {
       std::thread([this] { serve(); }).detach();
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {  // of the system, or no memory
       return false;
     }
     ++threads_;

@@ -59,9 +59,12 @@ void Graph::grow(std::size_t nodes) {
 }
 
 void Graph::replace(std::size_t level, std::uint32_t node, const std::uint32_t* ids, std::size_t count) {
+  if (level == 0 && tracking_) note_changed(node);  // first: it needs memory
   auto* list = const_cast<std::uint32_t*>(slots(level, node));
   for (std::size_t i = 0; i < degree(level); ++i) store_release(list + i, i < count ? ids[i] : kNoSlot);
-  if (level > 0 || !tracking_) return;
+}
+
+void Graph::note_changed(std::uint32_t node) {
   const std::lock_guard lock(changed_mutex_);
   changed_.push_back(node);
 }
@@ -75,9 +78,9 @@ std::vector<std::uint32_t> Graph::take_changed() {
   return nodes;
 }
 
-void Graph::give_back_changed(const std::vector<std::uint32_t>& nodes) {
+void Graph::give_back_changed(std::vector<std::uint32_t> nodes) noexcept {
   const std::lock_guard lock(changed_mutex_);
-  changed_.insert(changed_.end(), nodes.begin(), nodes.end());
+  changed_.swap(nodes);
 }
 
 Graph::Parts Graph::parts() const {

@@ -39,8 +39,12 @@ class Graph {
   void replace(std::size_t level, std::uint32_t node, const std::uint32_t* ids, std::size_t count);
   // From now on remembers which base-level lists change, until they are taken: each node once, in order.
   void track_changes() { tracking_ = true; }
+  void note_changed(std::uint32_t node);
   std::vector<std::uint32_t> take_changed();
-  void give_back_changed(const std::vector<std::uint32_t>& nodes);
+  void give_back_changed(std::vector<std::uint32_t> nodes) noexcept;  // before any list changes again
+  // Whether links were given up for others that may not lead everywhere yet: so after memory ran out between the two.
+  bool torn() const { return torn_; }
+  void set_torn(bool torn) { torn_ = torn; }
   void prefetch(std::uint32_t node) const {
     const auto* list = reinterpret_cast<const char*>(links_.as<std::uint32_t>(node * degree_));
     for (std::size_t b = 0; b < degree_ * sizeof(std::uint32_t); b += 64) __builtin_prefetch(list + b);
@@ -76,7 +80,7 @@ class Graph {
   Arena links_, upper_, upper_start_, levels_;  // all in 4-byte rows but levels_, which has 1-byte rows
   std::size_t size_ = 0, blocks_ = 0;
   std::uint32_t entry_ = kNoSlot;
-  bool tracking_ = false;
+  bool tracking_ = false, torn_ = false;
   std::mutex changed_mutex_;
   std::vector<std::uint32_t> changed_;
 };

@@ -40,6 +40,7 @@ class Builder {
 
   void link(std::size_t first, std::size_t last) {
     if (first == last) return;
+    const bool torn = graph_.torn();
     first_ = first;
     total_ = last - first;
     std::size_t at = first;
@@ -53,7 +54,8 @@ class Builder {
       at += round;
     }
     // One pass over the graph is little beside linking a large part of it, and much beside adding a few rows.
-    if ((last - first) * 8 >= last) attach_unreachable(graph_);
+    if ((last - first) * 8 >= last || torn) attach_unreachable(graph_);
+    graph_.set_torn(false);
   }
 
  private:
@@ -92,15 +94,19 @@ class Builder {
       for (std::size_t i = from; i < to; ++i) place(static_cast<std::uint32_t>(begin + i), worker);
     });
     done_ += end - begin;
+    const bool torn = graph_.torn();
+    graph_.set_torn(true);
     try {
       merge(gather_edges());
     } catch (...) {  // the rows of this batch are given up, those before must stay within reach
       std::vector<std::uint32_t> nodes = nodes_at_risk(begin, begin);
       std::erase_if(nodes, [&](std::uint32_t node) { return node >= first_; });
       link_back(graph_, nodes, first_);
+      graph_.set_torn(torn);
       throw;
     }
     link_back(graph_, nodes_at_risk(begin, end), first_);
+    graph_.set_torn(torn);
     for (std::size_t node = begin; node < end; ++node) {
       const auto id = static_cast<std::uint32_t>(node);
       if (graph_.level(id) > graph_.level(graph_.entry())) graph_.set_entry(id);

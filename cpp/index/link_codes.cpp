@@ -100,6 +100,11 @@ void LinkCodes::borrow(const std::byte* blocks, std::size_t nodes) {
   nodes_ = nodes;
 }
 
+bool LinkCodes::names(std::uint32_t node, const std::uint32_t* ids, std::size_t count) const {
+  const auto* block = arena_.as<std::uint32_t>(node);
+  return std::equal(ids, ids + count, block) && (count == capacity_ || block[count] == kNoSlot);
+}
+
 // For a neighbour v of u, with the rotated difference o = R(v - u) and its signs s, <q, v - u> is about
 // <s, Rq> * |o|^2 / |o|_1. Distances are estimated from u, where the part that hangs on u itself is exact.
 void LinkCodes::encode(std::uint32_t node, const std::uint32_t* ids, std::size_t count, const Codec& codec,

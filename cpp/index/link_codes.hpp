@@ -48,6 +48,8 @@ class LinkCodes {
 
   // Lanes of neighbours: kernels::kLinkLanes in each.
   std::size_t lanes() const { return capacity_ / kernels::kLinkLanes; }
+  // Whether the block of a node names these neighbours, in order, and no others.
+  bool names(std::uint32_t node, const std::uint32_t* ids, std::size_t count) const;
   std::uint32_t id(std::uint32_t node, std::size_t i) const { return load_acquire(arena_.as<std::uint32_t>(node) + i); }
   void score(const kernels::LinkQuery& query, std::uint32_t node, std::size_t lane, float own, std::uint32_t ahead,
              float* out) const {

@@ -97,8 +97,8 @@ std::unique_ptr<CodeRows> VectorIndex::draft_codes(const RowSet& rows, std::size
 
 // Brings the neighbour codes of all nodes up to date whose links changed.
 void VectorIndex::encode_links(RowSet& rows, std::size_t threads, Monitor* monitor) const {
-  const std::vector<std::uint32_t> nodes = rows.graph->take_changed();
   std::vector<LinkCodes::EncodeScratch> scratch(resolve_threads(threads));
+  std::vector<std::uint32_t> nodes = rows.graph->take_changed();
   const auto body = [&](std::size_t begin, std::size_t end, std::size_t worker) {
     std::vector<std::uint32_t> list(rows.graph->degree(0));
     for (std::size_t i = begin; i < end; ++i) {
@@ -109,7 +109,7 @@ void VectorIndex::encode_links(RowSet& rows, std::size_t threads, Monitor* monit
   try {
     parallel_for(nodes.size(), threads, kLinkGrain, body, monitor);
   } catch (...) {
-    rows.graph->give_back_changed(nodes);
+    rows.graph->give_back_changed(std::move(nodes));
     throw;
   }
 }

@@ -7,6 +7,21 @@
 #include "index/vector_index.hpp"
 
 namespace semblance {
+namespace {
+
+// An index that was saved after a change had been stopped has blocks that are older than their lists: the next change
+// encodes them.
+void note_old_blocks(RowSet& rows) {
+  std::vector<std::uint32_t> list(rows.graph->degree(0));
+  for (std::uint32_t node = 0; node < rows.graph->size(); ++node) {
+    stop_if_asked(node);
+    const std::size_t count = rows.graph->neighbours(0, node, list.data());
+    if (!rows.links->names(node, list.data(), count)) rows.graph->note_changed(node);
+  }
+}
+
+}  // namespace
+
 void VectorIndex::restore(const Parts& parts) {
   auto rows = std::make_shared<RowSet>(params_);
   const std::size_t n = parts.n;
@@ -14,7 +29,10 @@ void VectorIndex::restore(const Parts& parts) {
   if (rows->fine) rows->fine->arena.borrow(parts.fine, n);
   rows->ids.borrow(reinterpret_cast<const std::byte*>(parts.ids), n);
   if (rows->graph) rows->graph->borrow(parts.graph);
-  if (rows->links) rows->links->borrow(parts.links, n);
+  if (rows->links) {
+    rows->links->borrow(parts.links, n);
+    note_old_blocks(*rows);
+  }
   rows->died.grow(n);
   std::int64_t next = 0;
   rows->map.reserve(n, parts.ids);

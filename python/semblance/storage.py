@@ -260,13 +260,13 @@ def _write_and_rename(target: str, header: bytes, layout: list[_Section], arrays
                     written += file.write(block[written:])
             with contextlib.suppress(FileNotFoundError):
                 os.chmod(temporary, os.stat(target).st_mode & 0o7777)
-            _sync(descriptor)
+            sync(descriptor)
             os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
 def _blocks(header: bytes, layout: list[_Section], arrays: Mapping[str, np.ndarray]) -> Iterator[memoryview]:
@@ -285,7 +285,7 @@ def _chunks(array: np.ndarray) -> Iterator[memoryview]:
             yield data[begin : begin + _CHUNK]
 
 
-def _sync(descriptor: int) -> None:
+def sync(descriptor: int) -> None:
     full = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone stops at the drive's cache
     if full is not None:
         with contextlib.suppress(OSError):
@@ -294,7 +294,7 @@ def _sync(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str | os.PathLike[str]) -> None:
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import types
@@ -11,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from tiny_models import text_model, token_rows, write_folder
+from tiny_models import text_model, token_rows, tokenizer_json, write_folder
 
 import semblance as sb
-from semblance.encode import hub
+from semblance.encode import checksums, hub
 from semblance.encode.onnx_file import external_locations
 
 Make = Callable[..., Path]
@@ -174,6 +175,75 @@ def test_links_out_of_the_folder_are_refused(make_folder: Make, tmp_path: Path, 
     (folder / name).symlink_to(tmp_path / "outside")
     with pytest.raises(sb.FormatError, match="inside the model's folder"):
         sb.Encoder(folder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_external_data_under_a_second_name_is_refused(make_folder: Make, tmp_path: Path) -> None:
+    folder = make_folder()
+    external_model(folder, "rows.bin")
+    (tmp_path / "outside").write_bytes(token_rows().tobytes())
+    (folder / "rows.bin").hardlink_to(tmp_path / "outside")
+    with pytest.raises(sb.FormatError, match=r"data of its own, got a hard link 'rows\.bin'"):
+        sb.Encoder(folder)
+    (tmp_path / "outside").unlink()
+    assert sb.Encoder(folder).dim == 6
+
+
+# -- SHA256SUMS
+
+
+def listed(folder: Path) -> Path:
+    """The folder, every file of it listed."""
+    external_model(folder, "rows.bin")
+    (folder / "rows.bin").write_bytes(token_rows().tobytes())
+    checksums.write(folder, [path for path in folder.rglob("*") if path.is_file()])
+    return folder
+
+
+@pytest.mark.parametrize("name", [
+    "model.onnx", "rows.bin", "tokenizer.json", "config.json", "modules.json", "1_Pooling/config.json",
+    "sentence_bert_config.json",
+])  # fmt: skip
+def test_a_file_that_is_not_the_listed_one_is_refused(make_folder: Make, name: str) -> None:
+    folder = listed(make_folder())
+    expected = sb.Encoder(folder).encode(["the dog"])
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:])
+    with pytest.raises(sb.FormatError, match=r"expected sha256 [0-9a-f]{64}, got"):
+        sb.Encoder(folder)
+    (folder / name).unlink()
+    with pytest.raises((sb.FormatError, sb.NotFoundError), match="expected"):
+        sb.Encoder(folder)
+    (folder / name).write_bytes(whole)
+    assert np.array_equal(sb.Encoder(folder).encode(["the dog"]), expected)
+
+
+def test_the_list_is_that_of_sha256sum(make_folder: Make) -> None:
+    folder = listed(make_folder())
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    of_rows = hashlib.sha256(token_rows().tobytes()).hexdigest()
+    assert f"{of_rows}  rows.bin" in lines
+    assert [line[66:] for line in lines] == sorted(line[66:] for line in lines)
+    (folder / "SHA256SUMS").write_text(f"{of_rows.upper()} *rows.bin\n{'0' * 64}  not-read.onnx\n")
+    assert sb.Encoder(folder).dim == 6  # what it does not list, and what is never read, is not looked at
+
+
+@pytest.mark.parametrize("content", [b"x", b"0" * 64 + b" rows.bin", b"\xff\n", b"\\" + b"0" * 64 + b"  a\\nb", b"\n"])
+def test_a_list_of_another_form_is_refused(make_folder: Make, content: bytes) -> None:
+    folder = listed(make_folder())
+    (folder / "SHA256SUMS").write_bytes(content)
+    with pytest.raises(sb.FormatError, match="SHA256SUMS: expected"):
+        sb.Encoder(folder)
+
+
+def test_saved_folders_are_listed(make_folder: Make, tmp_path: Path) -> None:
+    sb.Encoder(make_folder()).save(tmp_path / "saved")
+    names = [line[66:] for line in (tmp_path / "saved/SHA256SUMS").read_text().splitlines()]
+    there = [path.relative_to(tmp_path / "saved").as_posix() for path in (tmp_path / "saved").rglob("*")]
+    assert sorted([*names, "SHA256SUMS", "1_Pooling"]) == sorted(there)
+    (tmp_path / "saved/tokenizer.json").write_text(tokenizer_json().replace('"cat": 5', '"cat": 6'))
+    with pytest.raises(sb.FormatError, match=r"tokenizer\.json: expected sha256"):
+        sb.Encoder(tmp_path / "saved")
 
 
 # -- org/name

@@ -217,3 +217,43 @@ BY_CHANCE: dict[str, Damage] = {
     "bytes": flip, "block": block, "cut": truncate, "longer": extend, "exchanged": exchange, "foreign": foreign,
 }  # fmt: skip
 BY_INTENT: dict[str, Damage] = {"header": lying_header, "parameter": lying_parameters, "forged": forged}
+
+
+# -- done to one file of a folder
+
+
+def missing(path: Path, rng: np.random.Generator) -> None:
+    """The file is gone."""
+    path.unlink()
+
+
+def swapped(path: Path, rng: np.random.Generator) -> None:
+    """Two files have each other's content."""
+    others = sorted(file for file in path.parent.iterdir() if file.is_file() and file != path)
+    other = others[int(rng.integers(len(others)))] if others else path
+    mine, theirs = path.read_bytes(), other.read_bytes()
+    path.write_bytes(theirs)
+    other.write_bytes(mine)
+
+
+def retokenized(path: Path, rng: np.random.Generator) -> None:
+    """A tokenizer of another model: the same words under other ids."""
+    folder = path.parent if (path.parent / "tokenizer.json").exists() else path.parent.parent
+    definition = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    words = definition["model"]["vocab"]
+    turned = dict(zip(words, [*list(words.values())[1:], 0], strict=True))
+    definition["model"]["vocab"] = turned
+    (folder / "tokenizer.json").write_text(json.dumps(definition), encoding="utf-8")
+
+
+def linked_away(path: Path, rng: np.random.Generator) -> None:
+    """A symbolic link to the content outside the folder."""
+    outside = Path(os.environ["SEMBLANCE_FAULTS_SCRATCH"]) / "outside"
+    outside.write_bytes(path.read_bytes())
+    path.unlink()
+    path.symlink_to(outside)
+
+
+OF_FOLDERS: dict[str, Callable[[Path, np.random.Generator], None]] = {
+    "missing": missing, "swapped": swapped, "retokenized": retokenized, "linked away": linked_away,
+}  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 HANG_S = 60.0
+LOOKS = 60  # in as many parts: a process that somebody stopped and continued has lost one of them
 BAD = ("crash", "hang", "wrong", "undocumented")
 
 
@@ -45,7 +47,7 @@ class Worker:
     def line(self) -> str | None:
         """The next line; "" where the process ended, None where it says nothing for too long."""
         while b"\n" not in self.said:
-            if not select.select([self.output], [], [], HANG_S)[0]:
+            if not any(select.select([self.output], [], [], HANG_S / LOOKS)[0] for _ in range(LOOKS)):
                 return None
             more = os.read(self.output, 1 << 16)
             if not more:
@@ -79,6 +81,15 @@ class Worker:
         self.errors.close()
         words = out.split()
         return int(words[-1]) if words[-2:-1] == ["memory"] else 0
+
+
+def outlasted(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a process said in all; it is killed after two minutes in which nobody had stopped it."""
+    for _ in range(2 * LOOKS):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=1)
+    process.kill()
+    return process.communicate()
 
 
 def damage_trials(kinds: Sequence[str], seeds: range, scratch: Path) -> dict[str, Tally]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from harness import outlasted
 from io_trials import D, rows
 from victims import TEXTS, VICTIMS
 
@@ -63,8 +64,11 @@ def trial(library: Path, folder: Path, what: str, n: int, kind: int) -> tuple[li
     """(lines said, exit status, stderr) of one process."""
     environment = {**os.environ, "LD_PRELOAD": str(library), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-W", "ignore", HERE / "io_trials.py", folder, what, str(n), str(kind)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
-    return done.stdout.splitlines(), done.returncode, done.stderr
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        said, errors = outlasted(process)
+    return said.splitlines(), process.returncode, errors
 
 
 def broken(folder: Path, what: str, said: Sequence[str]) -> str:

@@ -1,9 +1,10 @@
 """The long trials behind docs/reliability.md; the tests beside this file run a few of each.
 
     python tests/faults/run.py damage [--count 1000] [--first 0] [--kinds ...]
-    python tests/faults/run.py io [--step 1]
+    python tests/faults/run.py io [--step 1] [--kinds ...]
     python tests/faults/run.py kill [--count 500]
     python tests/faults/run.py cycles [--count 10000]
+    python tests/faults/run.py limit
     python tests/faults/run.py stop [--count 8] [--scale 400]
 
 Each prints one Markdown table and ends with 1 where a promise was broken, which it names.
@@ -20,6 +21,7 @@ from cycles import CYCLES, growth
 from harness import damage_trials
 from io_faults import BROKEN, build, io_trials
 from kills import kill_trials
+from limits import CASES, SIZES, trial
 from stops import LATE_S, stop_trials
 from victims import VICTIMS
 
@@ -66,11 +68,25 @@ def io(given: argparse.Namespace) -> bool:
         library = build(Path(scratch))
         if library is None:
             raise SystemExit("expected Linux and a C compiler, got neither or one")
-        for what in BROKEN:
+        for what in given.kinds or BROKEN:
             tally = io_trials(what, library, Path(scratch) / what, given.step)
             counts = " | ".join(str(tally.outcomes[name]) for name in ("killed", "failed", "finished", "broken"))
             print(f"| {what} | {sum(tally.outcomes.values())} | {counts} |", flush=True)
             bad += tally.bad
+    return told(bad)
+
+
+def limit(given: argparse.Namespace) -> bool:
+    """Calls that want more memory than there may be."""
+    bad = []
+    print("| call | trials | refused | finished | broken |")
+    print("|---|---|---|---|---|")
+    for what in given.kinds or CASES:
+        ended = [trial(what, megabytes) for megabytes in SIZES]
+        wrong = [line for line in ended if line.startswith("broken")]
+        refused = sum(line.endswith("Error") for line in ended)
+        print(f"| {what} | {len(ended)} | {refused} | {ended.count('finished')} | {len(wrong)} |", flush=True)
+        bad += [f"{what}: {line}" for line in wrong]
     return told(bad)
 
 
@@ -114,7 +130,7 @@ def stop(given: argparse.Namespace) -> bool:
     return told(bad)
 
 
-TRIALS = {"damage": damage, "io": io, "kill": kill, "cycles": cycles, "stop": stop}
+TRIALS = {"damage": damage, "io": io, "kill": kill, "cycles": cycles, "limit": limit, "stop": stop}
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import fuzz_calls
 import fuzz_files
+import limits
 import numpy as np
 import pytest
 from cycles import CYCLES, growth
@@ -57,6 +58,15 @@ def test_failing_writes_lose_nothing(what: str, step: int, kinds: tuple[str, ...
     assert tally.bad == []
     assert tally.outcomes["killed"]
     assert tally.outcomes["failed"]
+
+
+@on_linux
+@pytest.mark.parametrize(
+    ("what", "megabytes"),
+    [("index, add", 2), ("index, load", 1), ("table, upsert", 2), ("encoder, encode", 1), ("collection, add", 1)],
+)
+def test_memory_that_runs_out_is_an_error_and_changes_nothing(what: str, megabytes: float) -> None:
+    assert limits.trial(what, megabytes) in ("CapacityError", "MemoryError", "_ArrayMemoryError")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

@@ -14,7 +14,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from damages import BY_CHANCE, BY_INTENT
+from damages import BY_CHANCE, BY_INTENT, OF_FOLDERS
 from victims import VICTIMS, Answers, copy
 
 import semblance as sb
@@ -52,10 +52,13 @@ class Trials:
         copy(healthy, path)
         hurt = Path(f"{path}{victim.files[int(rng.integers(len(victim.files)))]}")
         content = hurt.read_bytes()
-        intent = kind != "database" and rng.random() < 0.5
-        pool = BY_INTENT if intent else BY_CHANCE
+        intent = victim.own and rng.random() < 0.5
+        pool = BY_INTENT if intent else {**BY_CHANCE, **OF_FOLDERS} if healthy.is_dir() else BY_CHANCE
         name = list(pool)[int(rng.integers(len(pool)))]
         print(seed, "begins", name, flush=True)
+        if name in OF_FOLDERS:
+            OF_FOLDERS[name](hurt, rng)
+            return self.judge(kind, path, intent, seed)
         damaged = pool[name](content, rng)
         if damaged == content:
             return "unchanged"
@@ -66,9 +69,9 @@ class Trials:
         """Open, ask, change and save.
 
         ``refused``: a documented error at opening or asking. ``same``: the healthy file's answers. ``wrong``: others.
-        ``answered``: any answer to a file forged with right checksums or opened without comparing them. ``told``: a
-        database, which has no checksums, gave other answers and its `check` says that it is damaged; ``unnoticed``:
-        `check` does not.
+        ``answered``: any answer to a file forged with right checksums or opened without comparing them, another one
+        than the healthy folder's to an ONNX folder that keeps none. ``told``: a database, which has no checksums, gave
+        other answers and its `check` says that it is damaged; ``unnoticed``: `check` does not.
         """
         victim = VICTIMS[kind]
         verify, mmap = seed % 4 != 0, seed % 3 == 0
@@ -78,10 +81,12 @@ class Trials:
             return "refused"
         outcome = (
             "answered"
-            if intent or (not verify and kind != "database")
+            if intent or (victim.own and not verify)
             else "same"
             if equal(answers, self.truth[kind])
             else "wrong"
+            if victim.seen
+            else "answered"
         )
         try:
             if kind == "database" and outcome != "same":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import semblance as sb
+from semblance.encode import checksums
 from semblance.encode.static import StaticModel
 from semblance.encode.tokenize import Tokenizer
 
@@ -27,6 +29,8 @@ class Victim:
     answer: Callable[[Path, bool, bool], tuple[Any, Answers]]  # path, verify, mmap -> what was opened, what it said
     change: Callable[[Any, Path], None]
     files: tuple[str, ...] = ("",)  # endings of the files that may be damaged; "" is the path itself
+    own: bool = True  # a file of semblance's format, whose checksums an attacker can make right
+    seen: bool = True  # damage is: answers that are not the healthy ones are wrong
 
 
 def rows(metric: str, n: int, seed: int = 0) -> np.ndarray:
@@ -75,6 +79,40 @@ def change_index(index: sb.Index, path: Path) -> None:
     index.search(more, 5)
     index.save(path)
     sb.Index.load(path)
+
+
+# -- an index of several spaces
+
+SPACES = {"title": 8, "body": 8}
+
+
+def items(n: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Vectors in each space."""
+    both = rows("l2", n, seed)
+    return {"title": both[:, :8].copy(), "body": both[:, 8:].copy()}
+
+
+def make_spaces(path: Path) -> None:
+    index = sb.SpacesIndex(SPACES, max_degree=8, ef_construction=40)
+    index.add(items(N), np.arange(N))
+    index.remove([3, 77])
+    index.save(path)
+
+
+def ask_spaces(path: Path, verify: bool, mmap: bool) -> tuple[sb.SpacesIndex, Answers]:
+    index = sb.SpacesIndex.load(path, verify=verify, mmap=mmap)
+    queries = items(6, seed=1)
+    hits = (index.search(queries, 5), index.search(queries, 20, ef=60, weights={"title": 2.0, "body": 0.5}))
+    return index, [part for hit in hits for part in hit]
+
+
+def change_spaces(index: sb.SpacesIndex, path: Path) -> None:
+    more = items(20, seed=2)
+    index.add(more, np.arange(1000, 1020))
+    index.search(more, 5)
+    index.remove([1000, 1])
+    index.save(path)
+    sb.SpacesIndex.load(path)
 
 
 # -- tables
@@ -149,6 +187,44 @@ def change_encoder(encoder: sb.Encoder, path: Path) -> None:
     sb.Encoder(path)
 
 
+# -- a folder with an ONNX model
+
+DATA = "rows.bin"
+
+
+def make_folder(path: Path, kept: bool) -> None:
+    """A model with its rows in a file of their own; with or without SHA256SUMS."""
+    sys.path.append(str(Path(__file__).parent.parent / "encode"))
+    import onnx
+    from tiny_models import write_folder
+
+    write_folder(path)
+    model = onnx.load(path / "model.onnx")
+    onnx.save(model, path / "model.onnx", save_as_external_data=True, location=DATA, size_threshold=0)
+    if kept:
+        checksums.write(path, [file for file in path.rglob("*") if file.is_file()])
+
+
+def ask_folder(path: Path, verify: bool, mmap: bool) -> tuple[sb.Encoder, Answers]:
+    encoder = sb.Encoder(path)
+    return encoder, [encoder.encode(["the big cat runs", "", "undog trees."])]
+
+
+def change_folder(encoder: sb.Encoder, path: Path) -> None:
+    encoder.tokens(TEXTS)
+    saved = path.with_name("saved")
+    shutil.rmtree(saved, ignore_errors=True)
+    encoder.save(saved)
+    sb.Encoder(saved)
+
+
+def folder_victim(kept: bool) -> Victim:
+    files = ("model.onnx", DATA, "tokenizer.json", "config.json", "modules.json", "1_Pooling/config.json")
+    files += (checksums.NAME,) if kept else ()
+    endings = tuple(f"/{name}" for name in files)
+    return Victim(lambda path: make_folder(path, kept), ask_folder, change_folder, endings, own=False, seen=kept)
+
+
 # -- collections
 
 
@@ -190,19 +266,26 @@ VICTIMS: dict[str, Victim] = {
     "index ip f16": index_victim(metric="ip", codes="f16"),
     "index l2 neighbour codes": index_victim(metric="l2", codes="b1"),
     "index l2 distance profile": index_victim(1100, metric="l2", codes="b1"),  # made from 1024 rows on
+    "index ip i4": index_victim(metric="ip", codes="i4", rerank="i8"),
+    "index spaces": Victim(make_spaces, ask_spaces, change_spaces),
     "index hamming": index_victim(metric="hamming"),
     "table of rows": table_victim(None, "error"),
     "table of numbers": table_victim(np.arange(N) * 1_000_003, "zero"),
     "table of words": table_victim(STRINGS, "mean"),
     "encoder": Victim(make_encoder, ask_encoder, change_encoder),
+    "ONNX folder": folder_victim(kept=False),
+    "ONNX folder, SHA256SUMS": folder_victim(kept=True),
     "collection": Victim(make_collection, ask_collection, change_collection, (".index",)),
-    "database": Victim(make_collection, ask_collection, change_collection, ("",)),
+    "database": Victim(make_collection, ask_collection, change_collection, ("",), own=False),
 }
 
 
 def copy(healthy: Path, to: Path) -> None:
     """Copy the file and those beside it that belong to it; what an earlier copy left is removed."""
     for old in to.parent.glob(to.name + "*"):
-        old.unlink()
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    if healthy.is_dir():
+        shutil.copytree(healthy, to)
+        return
     for part in healthy.parent.glob(healthy.name + "*"):
         shutil.copyfile(part, to.parent / (to.name + part.name[len(healthy.name) :]))

@@ -5,12 +5,15 @@ python tests/golden/make_v1.py tests/golden/v1
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
 import semblance as sb
+from semblance.encode.static import StaticModel
+from semblance.encode.tokenize import Tokenizer
 
 
 def rows(n: int, d: int) -> np.ndarray:
@@ -75,10 +78,33 @@ def coded_table(path: Path) -> None:
     sb.tables.product(rows(60, 8), 4, 16, threads=1).save(path)
 
 
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "cat", "dog", "##s", "runs", "."]
+
+
+def encoder(path: Path) -> None:
+    tokenizer = Tokenizer(
+        json.dumps(
+            {
+                "version": "1.0",
+                "added_tokens": [],
+                "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True,
+                               "strip_accents": None, "lowercase": True},
+                "pre_tokenizer": {"type": "BertPreTokenizer"},
+                "post_processor": None,
+                "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                          "max_input_chars_per_word": 100, "vocab": {word: i for i, word in enumerate(WORDS)}},
+            }
+        )
+    )  # fmt: skip
+    table = sb.EmbeddingTable.from_dense(rows(len(WORDS), 12) + 0.5, dtype="i8")
+    StaticModel(table, tokenizer, empty_id=3, max_tokens=6, name="golden", source={"of": "make_v1.py"}).save(path)
+
+
 FILES = {
     "index-hnsw-cosine.sb": cosine, "index-flat-l2.sb": flat, "index-hnsw-hamming.sb": hamming,
     "index-neighbour-codes.sb": neighbour_codes, "index-hnsw-i4.sb": split_rows,
     "table-numbers.sb": numbered_table, "table-words.sb": named_table, "table-product.sb": coded_table,
+    "encoder.sb": encoder,
 }  # fmt: skip
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Callable
@@ -223,3 +227,11 @@ def test_one_filter_in_many_threads() -> None:
             assert (hits.ids % 4 == 0).all()
 
     run_together(change, ask, ask, ask, seconds=0.6)
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this interpreter has a GIL")
+def test_importing_leaves_the_gil_off() -> None:
+    """Decision 11: the module declares that it can do without."""
+    code = "import sys, semblance as sb; sb.Index(4); sys.exit(sys._is_gil_enabled())"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHON_GIL"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0

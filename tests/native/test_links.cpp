@@ -63,6 +63,31 @@ void test_scores() {
   }
 }
 
+// Queries at the ends of what a float holds, and what their rotation overflows to: defined codes, the same in every
+// table.
+void test_extreme_queries() {
+  constexpr std::size_t kDim = 64, kBytes = kDim / kLinkGroup * kLinkGroupBytes;
+  constexpr float kMost = std::numeric_limits<float>::max(), kInfinity = std::numeric_limits<float>::infinity();
+  const AlignedVector<float> add = normals(kLinkLanes), factor = normals(kLinkLanes);
+  const std::vector<std::byte> signs(kBytes, std::byte{0x5A});
+  const auto tables = test::all_tables();
+  for (const float extreme : {0.0F, 1e-45F, 1e-39F, 1e-36F, 1e35F, kMost, kInfinity, std::nanf("")}) {
+    for (const std::size_t from : {std::size_t{0}, std::size_t{3}, kDim - 1}) {
+      AlignedVector<float> query(kDim);
+      for (std::size_t i = from; i < kDim; ++i) query[i] = i % 2 == 0 ? extreme : -extreme;
+      std::vector<float> first, scores(kLinkLanes);
+      for (const KernelTable* table : tables) {
+        AlignedVector<std::uint8_t> luts(kBytes);
+        const kernels::LinkQuery prepared = table->links.tabulate(query.data(), kDim, luts.data());
+        CHECK(prepared.step > 0.0F && std::isfinite(prepared.step) && prepared.base >= 0);
+        table->links.score(prepared, {add.data(), factor.data(), signs.data()}, 0.5F, signs.data(), scores.data());
+        if (first.empty()) first = scores;
+        CHECK(same_bits(first.data(), scores.data(), kLinkLanes));
+      }
+    }
+  }
+}
+
 // Lengths and angles stay, a single peak spreads, and every table gives the same bits.
 void test_rotations() {
   for (const std::size_t dim : {1UL, 7UL, 16UL, 25UL, 64UL, 100UL, 384UL, 784UL, 1000UL, 1025UL}) {
@@ -172,6 +197,7 @@ void test_estimates(Metric metric) {
 
 int main() {
   test_scores();
+  test_extreme_queries();
   test_rotations();
   test_estimates(Metric::l2);
   test_estimates(Metric::cosine);

@@ -24,16 +24,20 @@ using namespace semblance;
 namespace {
 
 constexpr std::size_t kDim = 24, kGroups = 12, kMembers = 8;
-constexpr std::int64_t kOthers = 1000, kRange = 500;  // ids of the rows that come and go
+constexpr std::int64_t kOthers = 1000;  // ids of the rows that come and go, from here on
 
 struct Layout {
   const char* name;
   bool has_graph, link_codes;
   const char *codes, *rerank;
+  std::int64_t others = 500;  // rows that come and go
 };
+// A distance profile is made from 1024 rows on.
 constexpr Layout kLayouts[] = {{"graph i8 and f32", true, false, "i8", "f32"},
                                {"graph f32", true, false, "f32", ""},
+                               {"graph i4 and i8", true, false, "i4", "i8"},
                                {"neighbour codes over f32", true, true, "f32", ""},
+                               {"neighbour codes and a distance profile", true, true, "f32", "", 2200},
                                {"flat", false, false, "f32", ""}};
 
 IndexParams params_of(const Layout& layout) {
@@ -77,14 +81,17 @@ const std::byte* bytes(const Row* rows) { return reinterpret_cast<const std::byt
 
 class Soak {
  public:
-  explicit Soak(const Layout& layout) : index_(params_of(layout)) {
+  explicit Soak(const Layout& layout)
+      : range_(layout.others), index_(params_of(layout)), gone_(static_cast<std::size_t>(range_ / 2)) {
     for (auto& each : gone_) each.store(false);
     for (std::size_t group = 0; group < kGroups; ++group) replace(group, 0);
     std::vector<Row> rows;
-    for (std::size_t i = 0; i < kRange; ++i) rows.push_back(other(7, i));
-    std::vector<std::int64_t> ids(kRange);
-    for (std::size_t i = 0; i < kRange; ++i) ids[i] = kOthers + static_cast<std::int64_t>(i);
-    index_.add({bytes(rows.data()), ids.data(), kRange}, false, 1, nullptr, ids.data());
+    std::vector<std::int64_t> ids;
+    for (std::int64_t i = 0; i < range_; ++i) {
+      rows.push_back(other(7, static_cast<std::size_t>(i)));
+      ids.push_back(kOthers + i);
+    }
+    index_.add({bytes(rows.data()), ids.data(), ids.size()}, false, 1, nullptr, ids.data());
     allowed_.ids = ids;
   }
 
@@ -125,7 +132,7 @@ class Soak {
 
   // The upper half of the others: removed and added again.
   void come_and_go(std::uint64_t turn) {
-    const std::int64_t id = kOthers + kRange / 2 + static_cast<std::int64_t>(turn % (kRange / 2));
+    const std::int64_t id = kOthers + range_ / 2 + static_cast<std::int64_t>(turn) % (range_ / 2);
     index_.remove(&id, 1);
     const Row row = other(turn, 0);
     std::int64_t given = id;
@@ -136,7 +143,7 @@ class Soak {
   // The lower half: removed one by one, for ever.
   void retire(std::uint64_t turn) {
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    const auto i = static_cast<std::int64_t>(turn % (kRange / 2));
+    const auto i = static_cast<std::int64_t>(turn) % (range_ / 2);
     const std::int64_t id = kOthers + i;
     index_.remove(&id, 1);
     gone_[static_cast<std::size_t>(i)].store(true);
@@ -220,25 +227,26 @@ class Soak {
 
   // What was gone before the search began is not found.
   void walk(std::uint64_t turn) {
-    std::array<bool, kRange / 2> before;
+    std::vector<bool> before(gone_.size());
     for (std::size_t i = 0; i < before.size(); ++i) before[i] = gone_[i].load();
-    const auto at = static_cast<std::size_t>(uniform(turn, 1) * (kRange / 2.0));
+    const auto at = static_cast<std::size_t>(uniform(turn, 1) * static_cast<double>(range_ / 2));
     const Found found = search(other(7, at), {20, 40, false, nullptr, 1 + turn % 2});
     const Row query = other(7, at);
     const RangeResult near = index_.within({bytes(&query), 1}, 4.0F, {1, 40, false, nullptr, 1}, nullptr);
     for (const auto* ids : {&found.ids, &near.ids})
       for (const std::int64_t id : *ids)
-        CHECK(id < kOthers || id >= kOthers + kRange / 2 || !before[static_cast<std::size_t>(id - kOthers)]);
+        CHECK(id < kOthers || id >= kOthers + range_ / 2 || !before[static_cast<std::size_t>(id - kOthers)]);
   }
 
   void filtered(std::uint64_t turn) {
     const Found found = search(other(turn, 2), {10, 40, turn % 4 == 0, &allowed_, 1});
-    for (const std::int64_t id : found.ids) CHECK(id == -1 || (id >= kOthers && id < kOthers + kRange));
+    for (const std::int64_t id : found.ids) CHECK(id == -1 || (id >= kOthers && id < kOthers + range_));
   }
 
+  const std::int64_t range_;
   VectorIndex index_;
   AllowedIds allowed_;  // shared by threads
-  std::array<std::atomic<bool>, kRange / 2> gone_;
+  std::vector<std::atomic<bool>> gone_;
   std::atomic<bool> stop_{false};
   std::atomic<int> changes_{0}, searches_{0}, saves_{0}, compactions_{0};
 };

@@ -190,7 +190,9 @@ class Store:
 
     def _connect(self) -> sqlite3.Connection:
         uri = "file:" + urllib.parse.quote(os.path.abspath(self.path))
-        return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA cell_size_check = ON")  # damage is found where it is read
+        return connection
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:

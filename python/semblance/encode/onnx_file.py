@@ -116,7 +116,7 @@ def check_external(model: Path, root: Path) -> list[Path]:
     Raises
     ------
     FormatError
-        A location that is absolute, climbs out of the folder (also through a link), or does not exist.
+        A location that is absolute, climbs out of the folder (also through a link), does not exist, or is a hard link.
     """
     files = []
     for location in sorted(external_locations(model)):
@@ -127,5 +127,9 @@ def check_external(model: Path, root: Path) -> list[Path]:
             raise FormatError(f"{model.name}: expected external data inside the model's folder, got {location!r}")
         if not file.is_file():
             raise FormatError(f"{model.name}: expected its external data {location!r} beside it, got no such file")
+        if file.stat().st_nlink > 1:  # any file of the disk can stand under a second name in the folder
+            raise FormatError(
+                f"{model.name}: expected external data of its own, got a hard link {location!r} (copy it)"
+            )
         files.append(file)
     return files

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -11,8 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import ArgumentError, FormatError, NotFoundError, UnsupportedError
-from . import hub, long_texts, pooling
+from ..errors import ArgumentError, NotFoundError, UnsupportedError
+from . import checksums, hub, long_texts, pooling
 from .devices import check_device
 from .precision import PRECISIONS
 from .static import StaticModel, default_model
@@ -73,26 +72,16 @@ def open_model(model: str | os.PathLike[str] | None, options: dict[str, Any]) ->
         return _static(default_model(), options)
     path = local_path(model)
     if os.path.isfile(path) and not path.endswith(".onnx"):
-        _check_digest(Path(path), digest)
+        if digest is not None:
+            checksums.compare(Path(path), digest)
         return _static(StaticModel.load(path), options)
     from .folder import open_folder
     from .model import OnnxModel, Settings
 
     folder = open_folder(path)
-    _check_digest(folder.model, digest)
+    if digest is not None:
+        checksums.compare(folder.model, digest)
     return OnnxModel(folder, Settings(**options))
-
-
-def _check_digest(path: Path, wanted: str | None) -> None:
-    """FormatError unless the file has the digest that was asked for."""
-    if wanted is None:
-        return
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != wanted.lower():
-        raise FormatError(f"{path.name}: expected sha256 {wanted.lower()}, got {digest.hexdigest()}")
 
 
 def local_path(model: object) -> str:

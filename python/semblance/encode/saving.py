@@ -8,8 +8,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from .. import storage
 from ..errors import ArgumentError
-from . import dense, graph
+from . import checksums, dense, graph
 from .dense import Dense
 from .folder import POOLING_KEYS
 from .model import OnnxModel
@@ -41,9 +42,21 @@ def save_folder(model: OnnxModel, path: str | os.PathLike[str]) -> None:
                 if (model.folder.root / name).is_file():
                     shutil.copyfile(model.folder.root / name, folder / name)
             _write_settings(folder, model, {methods[name]: True for name in model.pooling.split("+")})
+            checksums.write(folder, [path for path in folder.rglob("*") if path.is_file()])
+            _sync(folder)
             folder.rename(target)
+        storage.sync_folder(target.parent)
     except OSError as error:
         raise ArgumentError(f"path: expected a folder that can be written, got {error}") from error
+
+
+def _sync(folder: Path) -> None:
+    """Every file and folder below, and the folder itself."""
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with (Path(where) / name).open("rb") as file:
+                storage.sync(file.fileno())
+        storage.sync_folder(where)
 
 
 def _bytes(model: OnnxModel) -> bytes:

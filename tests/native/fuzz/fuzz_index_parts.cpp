@@ -1,6 +1,7 @@
 // An index restored from the parts of a healthy one, changed here and there as an attacker would who knows the
 // checksums: refused, or safe to search, change and check, whatever its answers.
 #include <algorithm>
+#include <array>
 
 #include "core/error.hpp"
 #include "fuzz/index_shapes.hpp"
@@ -21,7 +22,7 @@ Bytes copied(const void* from, std::size_t bytes) {
 
 // The parts in memory of their own, to the byte: what is read beyond an end is seen.
 struct Copies {
-  Bytes codes, fine, links, ids, live, graph_links, levels, upper, entry;
+  Bytes codes, fine, links, ids, live, graph_links, levels, upper, entry, profile;
   std::size_t n = 0;
 
   explicit Copies(const VectorIndex& index) {
@@ -46,7 +47,8 @@ struct Copies {
 
   // Up to eight places overwritten, by words that are sometimes near the number of rows.
   void damage(Input& input) {
-    Bytes* const parts[] = {&codes, &fine, &links, &ids, &live, &graph_links, &levels, &upper, &entry};
+    if (!links.empty() && input.between(0, 1) == 0) forge_profile(input);
+    Bytes* const parts[] = {&codes, &fine, &links, &ids, &live, &graph_links, &levels, &upper, &entry, &profile};
     for (std::size_t changes = input.between(0, 8); changes > 0; --changes) {
       Bytes& part = *parts[input.between(0, std::size(parts) - 1)];
       if (part.empty()) continue;
@@ -57,6 +59,14 @@ struct Copies {
     }
   }
 
+  // Distances by rank, as an index of many more rows would have them.
+  void forge_profile(Input& input) {
+    std::array<double, DistanceProfile::kNumbers> numbers{1024.0};
+    double sum = 0.0;
+    for (std::size_t i = 1; i < numbers.size(); ++i) numbers[i] = sum += input.take<std::uint8_t>() / 4.0;
+    profile = copied(numbers.data(), sizeof numbers);
+  }
+
   VectorIndex::Parts parts(std::size_t upper_degree) const {
     VectorIndex::Parts out{};
     out.codes = codes.data();
@@ -64,6 +74,7 @@ struct Copies {
     out.links = links.data();
     out.ids = reinterpret_cast<const std::int64_t*>(ids.data());
     out.live = reinterpret_cast<const std::uint64_t*>(live.data());
+    if (!profile.empty()) out.profile = reinterpret_cast<const double*>(profile.data());
     out.n = n;
     out.graph.links = reinterpret_cast<const std::uint32_t*>(graph_links.data());
     out.graph.levels = reinterpret_cast<const std::uint8_t*>(levels.data());

@@ -21,6 +21,9 @@ inline IndexParams any_params(Input& input) {
   } else if (!binary && input.between(0, 1) == 0) {
     params.rerank = input.pick<const char*>({"f32", "f16"});
     if (params.rerank == params.codes) params.rerank.clear();
+  } else if (!binary && input.between(0, 1) == 0) {
+    params.codes = "i4";
+    params.rerank = input.pick<const char*>({"i8", "f32", "f16"});
   }
   params.max_degree = input.between(4, 12);
   params.ef_construction = 8 + input.between(0, 24);
