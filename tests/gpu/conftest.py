@@ -43,7 +43,7 @@ def emulated_module() -> ModuleType:
     return load(path)
 
 
-@pytest.fixture(params=[pytest.param("card", marks=pytest.mark.gpu), "emulated"])
+@pytest.fixture(params=[pytest.param("card", marks=pytest.mark.gpu), pytest.param("emulated", marks=pytest.mark.once)])
 def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """semblance._cuda, on a card or emulated."""
     if request.param == "emulated":

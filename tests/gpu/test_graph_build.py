@@ -34,7 +34,9 @@ def test_it_finds_what_the_cpus_graph_finds(gpu: ModuleType, metric: str, codes:
     assert report.ok, report.problems
     assert report.reachable == 700
     twin = sb.Index.build(vectors, **params)
-    assert recall(index, vectors, queries, metric) >= min(0.97, recall(twin, vectors, queries, metric) - 0.03)  # of 500 answers
+    assert recall(index, vectors, queries, metric) >= min(
+        0.97, recall(twin, vectors, queries, metric) - 0.03
+    )  # of 500 answers
 
 
 def test_the_file_is_the_same_each_time_and_the_index_goes_on(gpu: ModuleType, tmp_path: Path) -> None:
