@@ -492,7 +492,8 @@ class Index(Searchable):
 
             rows = index._rows(array, "vectors")
             wanted = None if ids is None else int_ids(ids, "ids", len(rows))
-            add_linked(index._native, _native.node_levels, index._params, rows, wanted, thread_count(threads))
+            workers = thread_count(threads)
+            add_linked(index._native, _native.node_levels, index._params, rows, wanted, workers, progress)
         else:
             index.add(array, ids, threads=threads, progress=progress)
         return index

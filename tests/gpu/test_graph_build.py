@@ -63,7 +63,11 @@ def test_beyond_all_pairs_rows_are_compared_in_parts(gpu: ModuleType, monkeypatc
 
 def test_few_rows_and_bad_arguments(gpu: ModuleType) -> None:
     assert len(sb.Index.build(np.zeros((0, 4), np.float32), metric="l2", device="cuda")) == 0
-    one = sb.Index.build(np.ones((1, 4), np.float32), metric="l2", device="cuda")
+    seen: list[tuple[int, int]] = []
+    one = sb.Index.build(
+        np.ones((1, 4), np.float32), metric="l2", device="cuda", progress=lambda done, total: seen.append((done, total))
+    )
+    assert seen[-1] == (1, 1)
     assert one.search(np.ones((1, 4)), 2).ids.tolist() == [[0, -1]]
     with pytest.raises(sb.ArgumentError, match="device: expected 'cpu' or 'cuda', got 'gpu'"):
         sb.Index.build(np.ones((2, 4)), device="gpu")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import F32, I64
+from ..arrays import F32, I64, Progress, progress_callback
 from .native import require
 
 if TYPE_CHECKING:
@@ -53,11 +53,19 @@ def add_linked(
     rows: F32,
     ids: I64 | None,
     threads: int,
+    progress: Progress,
 ) -> None:
-    """Add the first rows of a native index, linked on the card; `params` are those of `semblance.Index`."""
+    """Add the first rows of a native index, linked on the card; `params` are those of `semblance.Index`.
+
+    Progress is that of storing the rows: the card tells nothing while it links them.
+    """
     rule = GraphRule(params["metric"], params["codes"], int(params["max_degree"]), int(params["seed"]))
     levels = build_levels(rows, node_levels(len(rows), rule.max_degree, rule.seed), rule)
-    native.add_linked(rows, ids, levels, threads, None)
+    callback, close = progress_callback(progress, "index")
+    try:
+        native.add_linked(rows, ids, levels, threads, callback)
+    finally:
+        close()
 
 
 def build_levels(vectors: F32, levels: npt.NDArray[np.uint8], rule: GraphRule) -> Levels:
