@@ -24,6 +24,18 @@ struct DeviceArray {
   std::string typestr() const { return std::string("<") + kind + std::to_string(item_bytes); }
 };
 
+// A copy on the host, when all before it in the array's stream is done.
+template <class T>
+py::array_t<T> on_host(const DeviceArray& array) {
+  py::array_t<T> out(std::vector<py::ssize_t>(array.shape.begin(), array.shape.end()));
+  T* to = out.mutable_data();
+  without_gil([&] {
+    cuda::copy(to, array.memory->data(), array.bytes(), array.stream);
+    cuda::synchronize(array.stream);
+  });
+  return out;
+}
+
 // An array that a caller gave, on the host or on the card; C-contiguous, alive as long as `owner`.
 struct GivenArray {
   const void* data = nullptr;

@@ -129,17 +129,6 @@ class BoundFlat {
                     metric, stream);
   }
 
-  template <class T>
-  static py::array_t<T> on_host(const DeviceArray& array) {
-    py::array_t<T> out(std::vector<py::ssize_t>(array.shape.begin(), array.shape.end()));
-    T* to = out.mutable_data();
-    without_gil([&] {
-      cuda::copy(to, array.memory->data(), array.bytes(), array.stream);
-      cuda::synchronize(array.stream);
-    });
-    return out;
-  }
-
   // Refuses what is no vector: on the host row by row with its place and value, on the card by its row.
   void check(cuda::Floats rows, const char* name, cuda::Stream stream, Monitor* monitor) const {
     const std::size_t dim = rows_.shape().dim;

@@ -184,17 +184,6 @@ class BoundGraph {
         &still);
   }
 
-  template <class T>
-  static py::array_t<T> on_host(const DeviceArray& array) {
-    py::array_t<T> out(std::vector<py::ssize_t>(array.shape.begin(), array.shape.end()));
-    T* to = out.mutable_data();
-    without_gil([&] {
-      cuda::copy(to, array.memory->data(), array.bytes(), array.stream);
-      cuda::synchronize(array.stream);
-    });
-    return out;
-  }
-
   const Metric metric_;
   const std::size_t n_;
   CardCodes walk_, fine_;

@@ -103,8 +103,9 @@ class GraphIndex:
         _check_whole(index, len(ids))
         links[np.logical_or.accumulate(links == _NO_LINK, axis=1)] = _NO_LINK
         rows = index.get(ids)
-        parts = [None if name is None else _coded(rows, name, index.metric) for name in (walk, fine)]
-        native = _cuda.GraphIndex(index.metric, index.dim, parts[0], parts[1], links, ids, entry)  # type: ignore[arg-type]
+        walked = _coded(rows, walk, index.metric)
+        finer = None if fine is None else _coded(rows, fine, index.metric)
+        native = _cuda.GraphIndex(index.metric, index.dim, walked, finer, links, ids, entry)
         return cls(native, index, walk, fine, ids)
 
     @property
