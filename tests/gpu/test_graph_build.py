@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -97,3 +98,10 @@ def test_foreign_links_are_refused() -> None:
 def test_without_a_card_the_reason_is_said() -> None:
     with pytest.raises(sb.UnsupportedError, match=r"Index\.build\(device='cuda'\): expected .*, got none: "):
         sb.Index.build(np.eye(4), codes="f32", device="cuda")
+
+
+@pytest.mark.skipif(find_spec("semblance._cuda") is not None, reason="this build has the CUDA kernels")
+def test_a_build_without_kernels_says_how_to_get_them() -> None:
+    assert sb.gpu.reason() == "this build of semblance has no CUDA kernels (extension module semblance._cuda)"
+    with pytest.raises(sb.UnsupportedError, match=r"docs/gpu\.md says how to build them"):
+        sb.gpu.FlatIndex(4)

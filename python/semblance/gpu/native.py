@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from ..errors import UnsupportedError
 
 __all__ = ["is_available", "reason", "require"]
@@ -18,13 +20,13 @@ def reason() -> str:
     >>> sb.gpu.is_available() or bool(sb.gpu.reason())
     True
     """
-    try:
-        from .. import _cuda
+    try:  # by name: `from .. import` says of a module that is not there what it says of one that cannot be loaded
+        missing: str = import_module("semblance._cuda").missing()
     except ModuleNotFoundError:
         return _NOT_BUILT
     except ImportError as error:
         return f"semblance._cuda cannot be loaded: {error}"
-    return _cuda.missing()
+    return missing
 
 
 def is_available() -> bool:
