@@ -11,7 +11,9 @@ from semblance.collection import Collection
 
 
 def say(*words: object) -> None:
-    print(*words, flush=True)
+    """Write one whole line at once: unbuffered streams (PYTHONUNBUFFERED) would pass on print's words one by one."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
 
 
 def write(path: str, first: int, batch: int) -> None:
