@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +13,17 @@ import numpy.typing as npt
 from . import codecs
 from .arrays import I64, count, number
 from .errors import ArgumentError
+from .ground_truth import exact as exact_search
 from .tuning import SMALLEST_RECALL, recall_at_k
 
 __all__ = ["Choice"]
 
 LEAST = 20_000  # rows: with fewer the usual codes are taken unmeasured, for they are small and quick whatever they are
 _SAMPLE, _QUERIES, _K, _EF, _EF_CONSTRUCTION = 2048, 128, 10, 64, 64
+_NEAREST = 100  # rows around a query, among which float16 has to find the closest _K
+_LARGEST_HALF = 65504.0 / 16  # room for larger rows that come later
+_RECALL_OF_HALF = 0.999
+_PIECE = 10_000  # rows looked at together
 _ROW_EXTRA = 24  # bytes a row beside codes and base links: id, death, id map, upper links
 
 
@@ -37,21 +43,50 @@ class Choice:
     measured: list[tuple[str, str | None, int, float]] = field(default_factory=list)
 
 
-def candidates(metric: str, d: int, rerank: str | None) -> list[tuple[str, str | None]]:
+def candidates(metric: str, d: int, rerank: str | None, half: bool) -> list[tuple[str, str | None]]:
     """Codes and finer copies from the fastest to the slowest walk; a `rerank` other than "auto" keeps its own.
+
+    ``half`` says that float16 holds the rows as well as float32 does (`half_is_enough`).
 
     The order is that of memory read a visited node: one block of neighbour codes, or about a dozen rows of half a byte,
     one, two or four bytes a dimension.
     """
-    usual = codecs.resolve(metric, "hnsw", "auto", "auto", d)
-    wide = "f16" if metric == "cosine" else "f32"
-    ranked = [usual, ("i4", "i8"), ("i4", wide), ("i8", None), ("i8", wide), ("f16", None), ("f32", None)]
-    if metric != "cosine":
-        ranked.remove(("f16", None))  # which other rows may exceed
+    codes, finer = codecs.resolve(metric, "hnsw", "auto", "auto", d)
+    wide = "f16" if half else "f32"
+    ranked = [
+        (codes, finer and wide),
+        ("i4", "i8"),
+        ("i4", wide),
+        ("i8", None),
+        ("i8", wide),
+        ("f16", None),
+        ("f32", None),
+    ]
+    if not half:
+        ranked.remove(("f16", None))
     ranked = list(dict.fromkeys(ranked))
     if rerank == "auto":
         return ranked
     return [pair for pair in ranked if pair[1] == rerank] or [codecs.resolve(metric, "hnsw", "auto", rerank, d)]
+
+
+def half_is_enough(rows: npt.NDArray[Any], metric: str, seed: int, threads: int) -> bool:
+    """Whether float16 tells these rows apart, and none is near the end of its range.
+
+    The 100 rows closest to each of 128 are ranked again with float16's values: the first 10 have to stay the same.
+    Costs 128 exact searches.
+    """
+    if any(not np.abs(rows[i : i + _PIECE]).max() <= _LARGEST_HALF for i in range(0, len(rows), _PIECE)):
+        return False
+    rng = np.random.default_rng(seed)
+    queries = rows[np.sort(rng.choice(len(rows), size=min(len(rows), _QUERIES), replace=False))]
+    nearest: I64 = exact_search(rows, queries, min(len(rows), _NEAREST), metric, threads=threads).ids
+    k = min(_K, nearest.shape[1])
+    kept = 0
+    for query, near in zip(queries, nearest, strict=True):
+        rounded = rows[near].astype(np.float16).astype(np.float32)
+        kept += int((exact_search(rounded, query[None], k, metric, threads=1).ids < k).sum())
+    return kept >= _RECALL_OF_HALF * k * len(queries)
 
 
 def bytes_a_row(codes: str, rerank: str | None, d: int, max_degree: int) -> int:
@@ -120,7 +155,12 @@ def choose(
     """
     n, d = rows.shape
     metric, rerank = options["metric"], options["rerank"]
-    ranked = candidates(metric, d, rerank)
+    tried = n >= 4 * _QUERIES and (n >= LEAST or memory is not None)
+    half = metric == "cosine"
+    if tried and rerank == "auto" and not half:
+        with suppress(ArgumentError):  # rows that no index takes: adding them all says which and why
+            half = half_is_enough(rows, metric, options["seed"], options["threads"])
+    ranked = candidates(metric, d, rerank, half)
     sizes = {pair: bytes_a_row(*pair, d, options["max_degree"]) for pair in ranked}
     fitting = [pair for pair in ranked if memory is None or sizes[pair] * n <= memory]
     if not fitting:
@@ -128,11 +168,11 @@ def choose(
         raise ArgumentError(
             f"memory: expected at least {least:,} bytes for {n:,} rows of {d} dimensions, got {memory:,}"
         )
-    if (n < LEAST and memory is None) or n < 4 * _QUERIES:
+    if not tried:
         return Choice(*fitting[0], recall, memory, False)
     try:
         measured = _measure(rows, make, options, [(*pair, sizes[pair]) for pair in fitting], recall)
-    except ArgumentError:  # rows that no index takes: adding them all says which and why
+    except ArgumentError:  # as above
         return Choice(*fitting[0], recall, memory, False)
     best = max(measured, key=lambda row: row[3])
     return Choice(best[0], best[1], recall, memory, best[3] >= recall, measured)

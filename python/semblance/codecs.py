@@ -53,7 +53,8 @@ def resolve(metric: str, kind: str, codes: str, rerank: str | None, d: int) -> t
     -------
     (str, str or None)
         For graphs over floats neighbour codes, or integer codes where vectors are compared by inner product, with a
-        finer copy: float16 holds a unit vector to about 2e-4, other vectors may exceed its range and keep float32.
+        finer copy: float16 holds a unit vector to about 2e-4, other vectors may exceed its range and keep float32
+        (unless `Index.build` has seen that float16 tells them apart).
         Short vectors (fewer than 64 dimensions) are kept as float32 alone: codes and a copy would take as much, and
         tell rows that lie close together apart less well.
 

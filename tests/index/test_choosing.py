@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from brute_force import sample
 
@@ -14,6 +16,7 @@ from semblance import choosing
 pytestmark = pytest.mark.once
 
 D = 96
+F32 = npt.NDArray[np.float32]
 
 
 @pytest.fixture
@@ -82,6 +85,23 @@ def test_threads_change_nothing(eager: None, tmp_path: Path) -> None:
         files.add((tmp_path / "a.sb").read_bytes())
         choices.add(repr(index.choice))
     assert len(files) == len(choices) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "finer"),
+    [
+        (lambda rows: rows, "f16"),
+        (lambda rows: rows * 1e5, "f32"),  # out of its range
+        (lambda rows: rows + 500, "f32"),  # too coarse so far from zero
+        (lambda rows: rows * 1e-7, "f32"),  # below its normal numbers
+    ],
+)
+def test_half_precision_where_it_tells_the_rows_apart(eager: None, change: Callable[[F32], F32], finer: str) -> None:
+    rows = change(sample("l2", 900, D))
+    index = sb.Index.build(rows, metric="l2", recall=0.5)
+    assert (index.codes, index.rerank) == ("b1", finer)
+    queries, truth = rows[:50], sb.exact(rows, rows[:50], 1, metric="l2").ids
+    assert (index.search(queries, 1, exact=True).ids == truth).all()
 
 
 @pytest.mark.parametrize("finer", [None, "i8", "f32"])
