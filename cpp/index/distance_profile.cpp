@@ -53,7 +53,9 @@ StopRule DistanceProfile::rule(std::size_t ef, std::size_t k, float origin) cons
   const float found = at_rank(medians_.found, k), estimated = at_rank(medians_.estimated, k);
   const float last = at_rank(medians_.estimated, std::max(ef, k));
   if (!(found > 0.0F && estimated > 0.0F)) return {};
-  return {ef * kLeastVisits.first / kLeastVisits.second, last / found, 1.0F + kRoom * (last / estimated - 1.0F), origin,
+  // No sooner than it can have found k.
+  const std::size_t least = std::max(k, ef * kLeastVisits.first / kLeastVisits.second);
+  return {least, last / found, 1.0F + kRoom * (last / estimated - 1.0F), origin,
           ef * kMostVisits};
 }
 

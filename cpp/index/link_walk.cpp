@@ -16,7 +16,8 @@ constexpr std::size_t kEntries = 32, kRowsAnEntry = 64;
 void LinkWalk::start(const Task& task) {
   task_ = task;
   visits_ = passed_ = 0;
-  pool_.reset(task.ef);
+  // A node may be in line twice: a pool of k might name fewer than k.
+  pool_.reset(task.stop.ends() ? std::max(task.ef, 2 * task.k) : task.ef);
   visited_.reset(task.nodes);
   best_.reset(task.k);
   enter();
