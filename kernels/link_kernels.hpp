@@ -48,10 +48,33 @@ using Rotate = void (*)(const Rotation&, float* x, float* room);
 // Rounds a rotated query to integers and writes its tables; returns step and base.
 using TabulateQuery = LinkQuery (*)(const float* rotated, std::size_t dim, std::uint8_t* tables);
 
+// Bit i of the words is set where a walk has seen node i; nodes from `limit` on count as seen.
+struct Seen {
+  const std::uint32_t* words;
+  std::uint32_t limit;
+};
+
+// A line of candidates: distances and ids in no order, infinity in all places behind the last one.
+
+// Appends those of kLinkLanes neighbours whose estimates are below `worst` and that are not seen, in order, at the end
+// of a line, where as many places are free; returns how many. Estimates are aligned to 64 bytes.
+using LineUp = std::size_t (*)(const float* estimates, const std::uint32_t* ids, const Seen&, float worst,
+                               float* distances, std::uint32_t* out_ids);
+
+// Where in a line the smallest distance is, the first of equal ones. Distances are aligned to 64 bytes, count is at
+// least 1 and whole blocks of kLinkLanes are read.
+using FindClosest = std::size_t (*)(const float* distances, std::size_t count);
+
+// Keeps what is below `worst`, in order; returns how many that are.
+using KeepCloser = std::size_t (*)(float* distances, std::uint32_t* ids, std::size_t count, float worst);
+
 struct LinkKernels {
   ScoreLinks score;
   Rotate rotate;
   TabulateQuery tabulate;
+  LineUp line_up;
+  FindClosest find_closest;
+  KeepCloser keep_closer;
 };
 
 }  // namespace semblance::kernels

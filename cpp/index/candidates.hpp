@@ -34,17 +34,6 @@ class CandidatePool {
     return size_ < capacity_ ? std::numeric_limits<float>::infinity() : entries_[size_ - 1].distance;
   }
 
-  // Makes room for more.
-  void widen(std::size_t capacity) {
-    entries_.resize(capacity + kMostAtOnce);
-    capacity_ = capacity;
-  }
-  // Forgets what is farther: the fewer remain, the shorter the moves.
-  void drop_beyond(float distance) {
-    while (size_ > 0 && entries_[size_ - 1].distance > distance) --size_;
-    next_ = std::min(next_, size_);
-  }
-
   // Keeps the candidate if it is among the closest; the caller offers each id once. NaN is never kept.
   void offer(float distance, std::uint32_t id) {
     if (!(distance < worst())) return;
@@ -68,21 +57,18 @@ class CandidatePool {
         fresh[kept] = {distances[i], ids[i]};
         kept += distances[i] < farthest;
       }
-      merge<Ties::by_id>(fresh, kept);
+      merge(fresh, kept);
     }
   }
-  enum class Ties : std::uint8_t { any, by_id };
-  // Takes up to kMostAtOnce candidates that are close enough, which may name an id more than once, and sorts them on
-  // the way. The pool is gone through once for all of them.
-  template <Ties kTies = Ties::any>
+  // Takes up to kMostAtOnce candidates that are close enough, and sorts them on the way. The pool is gone through once
+  // for all of them.
   void merge(Neighbour* fresh, std::size_t count) {
     if (count == 0) return;
-    insertion_sort<kTies>(fresh, count);
+    insertion_sort(fresh, count);
     std::size_t end = size_;
     for (std::size_t i = count; i-- > 0;) {
       std::size_t at = position(fresh[i].distance);
-      if constexpr (kTies == Ties::by_id)
-        while (at < end && plain(entries_[at]) < fresh[i]) ++at;
+      while (at < end && plain(entries_[at]) < fresh[i]) ++at;
       move_up(at, end, i + 1);
       entries_[at + i] = fresh[i];
       end = at;
@@ -110,15 +96,11 @@ class CandidatePool {
   static constexpr std::uint32_t kVisited = 0x80000000U;
   static constexpr std::size_t kMostAtOnce = 32;
 
-  template <Ties kTies>
   static void insertion_sort(Neighbour* values, std::size_t count) {
-    const auto before = [](const Neighbour& a, const Neighbour& b) {
-      return kTies == Ties::by_id ? a < b : a.distance < b.distance;
-    };
     for (std::size_t i = 1; i < count; ++i) {
       const Neighbour value = values[i];
       std::size_t at = i;
-      for (; at > 0 && before(value, values[at - 1]); --at) values[at] = values[at - 1];
+      for (; at > 0 && value < values[at - 1]; --at) values[at] = values[at - 1];
       values[at] = value;
     }
   }

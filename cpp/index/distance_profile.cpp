@@ -11,7 +11,6 @@
 namespace semblance {
 namespace {
 
-constexpr float kRoom = 1.25F;  // what is remembered reaches farther than what is visited
 // Of ef, before a walk may stop: it may be in a group of rows from which others look equally far.
 constexpr std::pair<std::size_t, std::size_t> kLeastVisits = {2, 3};
 // Of ef, in all: the longest walk in a hundred would make three to four times ef visits, for one result in a thousand.
@@ -50,13 +49,11 @@ DistanceProfile::DistanceProfile(std::vector<Sample> samples, std::size_t rows) 
 // are on the low side, the closest of many more so: stretch may be below 1.
 StopRule DistanceProfile::rule(std::size_t ef, std::size_t k, float origin) const {
   if (rows_ == 0) return {};
-  const float found = at_rank(medians_.found, k), estimated = at_rank(medians_.estimated, k);
-  const float last = at_rank(medians_.estimated, std::max(ef, k));
-  if (!(found > 0.0F && estimated > 0.0F)) return {};
+  const float found = at_rank(medians_.found, k), last = at_rank(medians_.estimated, std::max(ef, k));
+  if (!(found > 0.0F && last > 0.0F)) return {};
   // No sooner than it can have found k.
   const std::size_t least = std::max(k, ef * kLeastVisits.first / kLeastVisits.second);
-  return {least, last / found, 1.0F + kRoom * (last / estimated - 1.0F), origin,
-          ef * kMostVisits};
+  return {least, last / found, origin, std::max(ef, k) * kMostVisits};
 }
 
 float DistanceProfile::growth(std::size_t near, std::size_t far) const {

@@ -15,24 +15,18 @@
 namespace semblance {
 
 // What a walk may skip once it has made `after` visits, and when it ends in any case. Scores plus `origin`
-// are distances; infinite factors skip nothing.
+// are distances; an infinite stretch skips nothing.
 struct StopRule {
   std::size_t after = std::numeric_limits<std::size_t>::max();
-  float stretch = std::numeric_limits<float>::infinity();            // of the k-th best distance
-  float estimated_stretch = std::numeric_limits<float>::infinity();  // of the k-th estimate
+  float stretch = std::numeric_limits<float>::infinity();  // of the k-th best distance
   float origin = 0.0F;
   std::size_t most = std::numeric_limits<std::size_t>::max();  // visits
 
   bool ends() const { return after < std::numeric_limits<std::size_t>::max(); }
   // The estimate beyond which nothing is worth a visit, where the k-th best score is `worst`.
-  float limit(float worst) const { return scaled(worst, stretch); }
-  // The estimate beyond which nothing need be remembered, where the k-th estimate is `worst`.
-  float estimated_limit(float worst) const { return scaled(worst, estimated_stretch); }
-
- private:
-  float scaled(float score, float factor) const {
-    if (!(factor < std::numeric_limits<float>::infinity())) return factor;
-    return factor * (score + origin) - origin;
+  float limit(float worst) const {
+    if (!(worst < std::numeric_limits<float>::infinity())) return worst;
+    return stretch * (worst + origin) - origin;
   }
 };
 

@@ -11,13 +11,14 @@ using kernels::kLinkLanes;
 
 namespace {
 constexpr std::size_t kEntries = 32, kRowsAnEntry = 64;
-}
+constexpr std::size_t kLeastLine = 512;  // candidates: looking through so many costs nothing beside a visit
+}  // namespace
 
 void LinkWalk::start(const Task& task) {
   task_ = task;
-  visits_ = passed_ = 0;
-  // A node may be in line twice: a pool of k might name fewer than k.
-  pool_.reset(task.stop.ends() ? std::max(task.ef, 2 * task.k) : task.ef);
+  passed_ = 0;
+  behind_.clear();
+  line_.reset(std::max(kLeastLine, 2 * std::max(task.ef, task.k)));
   visited_.reset(task.nodes);
   best_.reset(task.k);
   enter();
@@ -33,20 +34,19 @@ void LinkWalk::enter() {
   for (std::size_t i = 0; i < count; ++i) ids[i] = static_cast<std::uint32_t>(i * task_.spread / kEntries);
   ids[0] = task_.entry;
   task_.own(ids.data(), count, scores.data());
-  // Visited whatever it scores: the pool takes no infinite distance and no NaN, which far rows may have.
-  pool_.offer(std::isfinite(scores[0]) ? scores[0] : std::numeric_limits<float>::max(), ids[0]);
+  // Visited whatever it scores: no infinite distance and no NaN, which far rows may have, stands in line.
+  line_.add({std::isfinite(scores[0]) ? scores[0] : std::numeric_limits<float>::max(), ids[0]});
   const auto end = scores.begin() + static_cast<std::ptrdiff_t>(count);
   const auto closest = static_cast<std::size_t>(std::min_element(scores.begin(), end) - scores.begin());
-  if (ids[closest] != task_.entry) pool_.offer(scores[closest], ids[closest]);
+  if (ids[closest] != task_.entry && std::isfinite(scores[closest])) line_.add({scores[closest], ids[closest]});
 }
 
 // A node may be in line twice, estimated from two of its neighbours: the better estimate counts.
 void LinkWalk::choose_next() {
   Neighbour candidate{};
-  while (visits_ < task_.stop.most && pool_.pop(candidate) &&
-         !(may_stop() && candidate.distance > task_.stop.limit(best_.worst()))) {
+  while (visits() < task_.stop.most && line_.pop(candidate) && !ends_before(candidate.distance)) {
     if (!visited_.insert(candidate.id)) continue;
-    ++visits_;
+    behind_.push_back(candidate);
     next_ = candidate.id;
     task_.own.prefetch(next_);
     task_.links->prefetch(next_);
@@ -55,9 +55,17 @@ void LinkWalk::choose_next() {
   next_ = kNoSlot;
 }
 
+// Without a rule a walk ends where ef visited nodes were estimated closer than the next.
+bool LinkWalk::ends_before(float estimate) const {
+  if (task_.stop.ends()) return estimate > farthest();
+  if (visits() < task_.ef) return false;
+  const auto closer = [&](const Neighbour& visited) { return visited.distance < estimate; };
+  return static_cast<std::size_t>(std::count_if(behind_.begin(), behind_.end(), closer)) >= task_.ef;
+}
+
 std::uint32_t LinkWalk::ask_for_second() const {
   std::uint32_t id = next_;
-  if (!pool_.peek(id)) return id;
+  if (!line_.peek(id)) return id;
   task_.own.prefetch(id);
   task_.links->prefetch(id);
   return id;
@@ -79,49 +87,31 @@ void LinkWalk::step(std::uint32_t ahead) {
   choose_next();
 }
 
-// Estimates beyond this are not put in line. The k-th estimate nearly always says more than the k-th score; not so
-// where many of the estimated nodes do not count.
-float LinkWalk::farthest() {
-  if (!may_stop()) return pool_.worst();
-  if (visits_ == task_.stop.after) pool_.widen(task_.room);
-  float bound = task_.stop.limit(best_.worst());
-  if (task_.whole && pool_.size() >= task_.k)
-    bound = std::min(bound, task_.stop.estimated_limit(pool_[task_.k - 1].distance));
-  pool_.drop_beyond(bound);
-  return std::min(bound, pool_.worst());
+// Estimates beyond this are not worth a visit.
+float LinkWalk::farthest() const {
+  return visits() < task_.stop.after ? std::numeric_limits<float>::infinity() : task_.stop.limit(best_.worst());
 }
 
-void LinkWalk::line_up(std::uint32_t node, std::size_t lane, const float* estimates) {
-  const float worst = farthest();
-  std::uint8_t close[kLinkLanes];
-  std::size_t count = 0;
-  for (std::size_t i = 0; i < kLinkLanes; ++i) {  // no branch: which ones are close enough cannot be foretold
-    close[count] = static_cast<std::uint8_t>(i);
-    count += estimates[i] < worst;
-  }
-  Neighbour fresh[kLinkLanes];
-  std::size_t kept = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::uint32_t id = task_.links->id(node, lane * kLinkLanes + close[i]);
-    fresh[kept] = {estimates[close[i]], id};
-    kept += !visited_.seen(id);
-  }
-  if (task_.detour > 1.0F) kept = keep_near(fresh, kept, worst);
-  pool_.merge(fresh, kept);
+void LinkWalk::line_up(std::uint32_t node, std::size_t lane, float* estimates) {
+  const std::uint32_t* ids = task_.links->ids(node) + lane * kLinkLanes;
+  if (task_.detour > 1.0F) move_away(ids, estimates);
+  line_.add(estimates, ids, visited_.view(), farthest());
 }
 
-// Moves what is not allowed farther away, and drops what is then too far.
-std::size_t LinkWalk::keep_near(Neighbour* fresh, std::size_t count, float worst) const {
-  std::size_t kept = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    Neighbour candidate = fresh[i];
-    const bool allowed = task_.filter.allowed->test(candidate.id);
-    candidate.distance =
-        allowed ? candidate.distance : task_.detour * (candidate.distance + task_.origin) - task_.origin;
-    fresh[kept] = candidate;
-    kept += candidate.distance < worst;
+// Puts what is not allowed farther away.
+void LinkWalk::move_away(const std::uint32_t* ids, float* estimates) const {
+  for (std::size_t i = 0; i < kLinkLanes; ++i) {
+    const std::uint32_t id = ids[i];
+    if (id >= task_.nodes || task_.filter.allowed->test(id)) continue;
+    estimates[i] = task_.detour * (estimates[i] + task_.origin) - task_.origin;
   }
-  return kept;
+}
+
+std::vector<Neighbour> LinkWalk::estimates() const {
+  std::vector<Neighbour> out = behind_;
+  for (std::size_t i = 0; i < line_.size(); ++i) out.push_back(line_[i]);
+  std::sort(out.begin(), out.end());
+  return out;
 }
 
 bool search_filtered_links(const LinkWalk::Task& task, std::size_t budget, WalkScratch& scratch) {

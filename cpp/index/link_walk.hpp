@@ -4,8 +4,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "core/limits.hpp"
+#include "index/candidate_line.hpp"
 #include "index/candidates.hpp"
 #include "index/distance_profile.hpp"
 #include "index/filter.hpp"
@@ -28,10 +30,8 @@ class LinkWalk {
     std::size_t nodes;  // that may be walked
     std::uint32_t entry;
     std::size_t ef, k;
-    std::size_t room;  // of the pool once the walk may stop, at least ef
-    StopRule stop{};
+    StopRule stop{};         // where it never ends a walk, ef does
     std::size_t spread = 0;  // rows [0, spread) are linked, and walks may begin at them
-    bool whole = false;      // no node that may be walked is filtered out
     // Nodes that are not allowed only lead to others: they are put in line as if they were this many times as far.
     float detour = 1.0F;
     float origin = 0.0F;  // scores plus this are distances
@@ -46,24 +46,25 @@ class LinkWalk {
   void step(std::uint32_t ahead);
   // The closest k of the visited nodes that pass the filter.
   TopK& best() { return best_; }
-  std::size_t visits() const { return visits_; }
+  std::size_t visits() const { return behind_.size(); }
   std::size_t passed() const { return passed_; }  // of the visits
-  // Estimates of the closest ef nodes.
-  const CandidatePool& pool() const { return pool_; }
+  // What the nodes that were visited or are in line were estimated at, closest first.
+  std::vector<Neighbour> estimates() const;
 
  private:
-  bool may_stop() const { return visits_ >= task_.stop.after; }
-  float farthest();
+  float farthest() const;
+  bool ends_before(float estimate) const;
   void enter();
-  void line_up(std::uint32_t node, std::size_t lane, const float* estimates);
-  std::size_t keep_near(Neighbour* fresh, std::size_t count, float worst) const;
+  void line_up(std::uint32_t node, std::size_t lane, float* estimates);
+  void move_away(const std::uint32_t* ids, float* estimates) const;
   void choose_next();
 
   Task task_{};
-  CandidatePool pool_;
+  CandidateLine line_;
   VisitedSet visited_;
+  std::vector<Neighbour> behind_;  // estimates of the visited nodes
   TopK best_;
-  std::size_t visits_ = 0, passed_ = 0;
+  std::size_t passed_ = 0;
   std::uint32_t next_ = kNoSlot;
 };
 

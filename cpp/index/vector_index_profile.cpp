@@ -27,7 +27,7 @@ DistanceProfile::Sample VectorIndex::distances_around(const RowSet& rows, std::u
   const Filter all{rows.died.as<std::uint32_t>(), 0, n, nullptr};
   LinkWalk& walk = scratch.link_walk;
   walk.start({rows.links.get(), rows.codes.scorer(scratch.query.query), scratch.link_query.query, all, n,
-              rows.graph->entry(), kEnough, kEnough, kEnough});
+              rows.graph->entry(), kEnough, kEnough});
   while (!walk.done()) walk.step(walk.ask_for_second());
 
   DistanceProfile::Sample sample{};
@@ -41,7 +41,8 @@ DistanceProfile::Sample VectorIndex::distances_around(const RowSet& rows, std::u
   };
   const std::vector<Neighbour>& found = walk.best().sorted();
   keep(sample.found, found.size(), [&](std::size_t i) { return found[i]; });
-  keep(sample.estimated, walk.pool().size(), [&](std::size_t i) { return walk.pool()[i]; });
+  const std::vector<Neighbour> estimates = walk.estimates();
+  keep(sample.estimated, estimates.size(), [&](std::size_t i) { return estimates[i]; });
   // Nodes in line twice leave the last ranks empty: distances found are then taken to grow as the estimates do.
   for (std::size_t r = 1; r < DistanceProfile::kRanks; ++r) {
     sample.estimated[r] = std::max(sample.estimated[r], sample.estimated[r - 1]);

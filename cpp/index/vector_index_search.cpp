@@ -12,7 +12,6 @@
 namespace semblance {
 namespace {
 
-constexpr std::size_t kRoomToStop = 4;  // a walk that stops by itself may keep this many times ef nodes
 constexpr std::size_t kQueryGrain = 8, kScanGrain = 512;
 constexpr int kTries = 4;
 // In rows scanned, at 15 to 30 ns: a visit by neighbour codes (0.4 us), and one of the filtered walk, whose line of
@@ -118,7 +117,7 @@ bool VectorIndex::walk_past(const Snapshot& snapshot, const Scorer& scorer, cons
   WalkScratch& own = scratch.walk;
   own.begin(n, std::max(graph.degree(0), graph.degree(1)));
   const bool through = rows.links ? search_filtered_links({rows.links.get(), scorer, scratch.link_query.query,
-                                                           snapshot.filter(), n, graph.entry(), ef, options.k, ef},
+                                                           snapshot.filter(), n, graph.entry(), ef, options.k},
                                                           possible / kFarVisitCost, own)
                                   : search_filtered(graph, scorer, descend(graph, scorer, 0, own),
                                                     {snapshot.filter(), ef, possible}, own);
@@ -191,10 +190,8 @@ void VectorIndex::start_walk(const std::byte* query, const Snapshot& snapshot, c
                       rows.graph->entry(),
                       ef,
                       options.k,
-                      stop.ends() ? kRoomToStop * ef : ef,
                       stop,
-                      snapshot.moment.published,
-                      possible == n};
+                      snapshot.moment.published};
   // What is not allowed is worth a visit among the first few, for what it leads to.
   if (snapshot.allowed) task.detour = profile.growth(wanted, ef);
   task.origin = score_origin();

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/bitset.hpp"
+#include "kernel_table.hpp"
 
 namespace semblance {
 
@@ -16,14 +16,14 @@ class VisitedSet {
   void reset(std::size_t n) {
     for (const std::uint32_t word : touched_) words_[word] = 0;
     touched_.clear();
-    if (words_.size() < words_for(n)) words_.resize(words_for(n));
+    if (words_.size() * kWordBits < n) words_.resize((n + kWordBits - 1) / kWordBits);
     limit_ = n;
   }
   // True the first time an id is seen. Ids at or above the limit (linked after the walk began) count as seen.
   bool insert(std::uint32_t id) {
     if (id >= limit_) return false;
-    std::uint64_t& word = words_[id / kWordBits];
-    const std::uint64_t bit = std::uint64_t{1} << (id % kWordBits);
+    std::uint32_t& word = words_[id / kWordBits];
+    const std::uint32_t bit = std::uint32_t{1} << (id % kWordBits);
     if (word & bit) return false;
     if (word == 0) touched_.push_back(static_cast<std::uint32_t>(id / kWordBits));
     word |= bit;
@@ -32,9 +32,12 @@ class VisitedSet {
 
   // Whether `insert` would return false.
   bool seen(std::uint32_t id) const { return id >= limit_ || ((words_[id / kWordBits] >> (id % kWordBits)) & 1U) != 0; }
+  kernels::Seen view() const { return {words_.data(), static_cast<std::uint32_t>(limit_)}; }
 
  private:
-  std::vector<std::uint64_t> words_;
+  static constexpr std::size_t kWordBits = 32;
+
+  std::vector<std::uint32_t> words_;
   std::vector<std::uint32_t> touched_;
   std::size_t limit_ = 0;
 };

@@ -203,5 +203,69 @@ inline void add_looked_up(const std::uint8_t* tables, const std::byte* signs, st
   high.add_to(sums + 16);
 }
 
+// Lines of candidates (link_kernels.hpp: LineUp, FindClosest, KeepCloser).
+
+inline std::size_t append_unseen(const float* estimates, const std::uint32_t* ids, const Seen& seen, float worst,
+                                 float* distances, std::uint32_t* out_ids) {
+  const __m512 bound = _mm512_set1_ps(worst), nothing = _mm512_set1_ps(__builtin_inff());
+  const __m512i limit = _mm512_set1_epi32(static_cast<std::int32_t>(seen.limit)), one = _mm512_set1_epi32(1);
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < kLinkLanes; i += kLanes) {
+    const __m512 near = _mm512_load_ps(estimates + i);
+    const __m512i id = _mm512_loadu_si512(ids + i);
+    __mmask16 wanted = _mm512_cmp_ps_mask(near, bound, _CMP_LT_OQ);
+    wanted = _mm512_mask_cmplt_epu32_mask(wanted, id, limit);
+    const __m512i words =
+        _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), wanted, _mm512_srli_epi32(id, 5), seen.words, 4);
+    const __m512i bits = _mm512_sllv_epi32(one, _mm512_and_si512(id, _mm512_set1_epi32(31)));
+    wanted = _mm512_mask_testn_epi32_mask(wanted, words, bits);
+    const auto found = static_cast<std::size_t>(__builtin_popcount(wanted));
+    const __m512 packed = _mm512_mask_blend_ps(first16(found), nothing, _mm512_maskz_compress_ps(wanted, near));
+    _mm512_storeu_ps(distances + count, packed);
+    _mm512_storeu_si512(out_ids + count, _mm512_maskz_compress_epi32(wanted, id));
+    count += found;
+  }
+  return count;
+}
+
+// The smallest of each lane and the block it is first in, then the first of the lanes with the smallest.
+inline std::size_t find_smallest(const float* x, std::size_t count) {
+  constexpr auto kHalf = static_cast<std::int32_t>(kLanes);
+  static_assert(kLinkLanes == 2 * kLanes);
+  __m512 low = _mm512_load_ps(x), high = _mm512_load_ps(x + kLanes);
+  __m512i low_at = _mm512_setzero_si512(), high_at = low_at;
+  for (std::size_t i = kLinkLanes; i < count; i += kLinkLanes) {
+    const __m512 a = _mm512_load_ps(x + i), b = _mm512_load_ps(x + i + kLanes);
+    const __m512i at = _mm512_set1_epi32(static_cast<std::int32_t>(i));
+    low_at = _mm512_mask_mov_epi32(low_at, _mm512_cmp_ps_mask(a, low, _CMP_LT_OQ), at);
+    high_at = _mm512_mask_mov_epi32(high_at, _mm512_cmp_ps_mask(b, high, _CMP_LT_OQ), at);
+    low = _mm512_min_ps(a, low);
+    high = _mm512_min_ps(b, high);
+  }
+  const __m512 least = _mm512_set1_ps(_mm512_reduce_min_ps(_mm512_min_ps(low, high)));
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i none = _mm512_set1_epi32(0x7FFFFFFF);
+  low_at = _mm512_mask_add_epi32(none, _mm512_cmp_ps_mask(low, least, _CMP_EQ_OQ), low_at, lane);
+  high_at = _mm512_add_epi32(high_at, _mm512_set1_epi32(kHalf));
+  high_at = _mm512_mask_add_epi32(none, _mm512_cmp_ps_mask(high, least, _CMP_EQ_OQ), high_at, lane);
+  return static_cast<std::size_t>(_mm512_reduce_min_epi32(_mm512_min_epi32(low_at, high_at)));
+}
+
+inline std::size_t pack_closer(float* distances, std::uint32_t* ids, std::size_t count, float worst) {
+  const __m512 bound = _mm512_set1_ps(worst);
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < count; i += kLanes) {
+    const __mmask16 here = count - i < kLanes ? first16(count - i) : static_cast<__mmask16>(0xFFFF);
+    const __m512 x = _mm512_maskz_loadu_ps(here, distances + i);
+    const __m512i id = _mm512_maskz_loadu_epi32(here, ids + i);
+    const __mmask16 wanted = _mm512_mask_cmp_ps_mask(here, x, bound, _CMP_LT_OQ);
+    const auto found = static_cast<std::size_t>(__builtin_popcount(wanted));
+    _mm512_mask_storeu_ps(distances + kept, first16(found), _mm512_maskz_compress_ps(wanted, x));
+    _mm512_mask_storeu_epi32(ids + kept, first16(found), _mm512_maskz_compress_epi32(wanted, id));
+    kept += found;
+  }
+  return kept;
+}
+
 }  // namespace
 }  // namespace semblance::kernels

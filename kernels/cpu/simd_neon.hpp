@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "../kernel_table.hpp"
+#include "line_words.hpp"
 #include "tail.hpp"
 
 namespace semblance::kernels {

@@ -459,9 +459,8 @@ class Index(Searchable):
         Returns
         -------
         Index
-            The same seed gives the same file at any thread count. ``choice`` says how ``codes="auto"`` was settled.
-            From 20,000 rows on the finer copy of ip and l2 is float16 where that tells the rows apart as float32 does;
-            rows added later then have to stay below its 65,504.
+            One seed, one file at any thread count. ``choice`` says how ``codes="auto"`` was settled; from 20,000 rows on
+            its finer copy is float16 (to 65,504) where that tells rows apart.
 
         Raises
         ------
@@ -492,9 +491,8 @@ class Index(Searchable):
         if device == "cuda":
             from .gpu.graph_build import add_linked
 
-            rows = index._rows(array, "vectors")
+            rows, workers = index._rows(array, "vectors"), thread_count(threads)
             wanted = None if ids is None else int_ids(ids, "ids", len(rows))
-            workers = thread_count(threads)
             add_linked(index._native, _native.node_levels, index._params, rows, wanted, workers, progress)
         else:
             index.add(array, ids, threads=threads, progress=progress)

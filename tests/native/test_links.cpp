@@ -195,7 +195,62 @@ void test_estimates(Metric metric) {
 
 }  // namespace
 
+// A line by every table against one that is made of pairs, through all that a walk does with it.
+void test_lines() {
+  constexpr std::size_t kNodes = 3000, kRoom = 4096;
+  constexpr float kNothing = std::numeric_limits<float>::infinity();
+  for (const KernelTable* table : test::all_tables()) {
+    std::vector<std::uint32_t> words((kNodes + 31) / 32);
+    AlignedVector<float> distances(kRoom, kNothing), estimates(kLinkLanes);
+    std::vector<std::uint32_t> ids(kRoom), from(kLinkLanes);
+    std::vector<std::pair<float, std::uint32_t>> plain;
+    std::size_t size = 0;
+    const auto check = [&] {
+      CHECK(size == plain.size());
+      for (std::size_t i = 0; i < size; ++i) CHECK(distances[i] == plain[i].first && ids[i] == plain[i].second);
+      for (std::size_t i = size; i < kRoom; ++i) CHECK(distances[i] == kNothing);
+    };
+    for (std::size_t turn = 0; turn < 400; ++turn) {
+      const float worst = turn % 5 == 0 ? kNothing : normal();
+      for (std::size_t i = 0; i < kLinkLanes; ++i) {
+        const auto odd = random_engine()() % 16;
+        estimates[i] = odd == 0 ? kNothing : odd == 1 ? std::nanf("") : odd == 2 ? worst : normal();
+        from[i] = odd == 3 ? 0xFFFFFFFFU - static_cast<std::uint32_t>(i) : random_engine()() % (kNodes + 100);
+      }
+      const Seen seen{words.data(), kNodes};
+      const std::size_t count =
+          table->links.line_up(estimates.data(), from.data(), seen, worst, &distances[size], &ids[size]);
+      for (std::size_t i = 0; i < kLinkLanes; ++i) {
+        if (from[i] >= kNodes || ((words[from[i] / 32] >> (from[i] % 32)) & 1U) != 0) continue;
+        if (estimates[i] < worst) plain.emplace_back(estimates[i], from[i]);
+      }
+      CHECK(size + count == plain.size());
+      size += count;
+      for (std::size_t pops = 0; pops < 5 && size > 0; ++pops) {
+        const std::size_t at = table->links.find_closest(distances.data(), size);
+        CHECK(at == static_cast<std::size_t>(std::min_element(plain.begin(), plain.end(),
+                                                              [](auto& a, auto& b) { return a.first < b.first; }) -
+                                             plain.begin()));
+        words[ids[at] / 32] |= 1U << (ids[at] % 32);
+        --size;
+        distances[at] = distances[size];
+        ids[at] = ids[size];
+        distances[size] = kNothing;
+        plain[at] = plain.back();
+        plain.pop_back();
+      }
+      if (turn % 7 == 0 || size > kRoom / 2) {
+        const float bound = size > kRoom / 2 ? 0.0F : turn % 2 == 0 ? -kNothing : 0.5F * normal() + 1.0F;
+        size = table->links.keep_closer(distances.data(), ids.data(), size, bound);
+        std::erase_if(plain, [&](const auto& n) { return !(n.first < bound); });
+      }
+      check();
+    }
+  }
+}
+
 int main() {
+  test_lines();
   test_scores();
   test_extreme_queries();
   test_rotations();
