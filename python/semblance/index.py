@@ -459,8 +459,8 @@ class Index(Searchable):
         Returns
         -------
         Index
-            One seed, one file at any thread count. ``choice`` says how ``codes="auto"`` was settled; from 20,000 rows on
-            its finer copy is float16 (to 65,504) where that tells rows apart.
+            One seed, one file at any thread count. ``choice`` says how ``codes="auto"`` was settled; from 20,000 rows
+            on its finer copy is float16 (to 65,504) where that tells rows apart.
 
         Raises
         ------
