@@ -10,7 +10,7 @@ namespace semblance {
 using kernels::kLinkLanes;
 
 namespace {
-constexpr std::size_t kEntries = 32, kRowsAnEntry = 64;
+constexpr std::size_t kEntries = 32, kEntryBytes = 24576, kRowsAnEntry = 64;
 constexpr std::size_t kLeastLine = 512;  // candidates: looking through so many costs nothing beside a visit
 }  // namespace
 
@@ -25,13 +25,14 @@ void LinkWalk::start(const Task& task) {
   choose_next();
 }
 
-// Begins at the graph's entry and at the closest of a few rows that lie all over the index; they stay in cache from
-// query to query, and save the first visits.
+// Begins at the graph's entry and at the closest of a few rows that lie all over the index; they are so few that they
+// stay in cache from query to query, and save the first visits.
 void LinkWalk::enter() {
   std::array<std::uint32_t, kEntries> ids;
   std::array<float, kEntries> scores;
-  const std::size_t count = task_.spread < kEntries * kRowsAnEntry ? 1 : kEntries;
-  for (std::size_t i = 0; i < count; ++i) ids[i] = static_cast<std::uint32_t>(i * task_.spread / kEntries);
+  const std::size_t most = std::clamp<std::size_t>(kEntryBytes / task_.own.rows.stride, 1, kEntries);
+  const std::size_t count = task_.spread < kEntries * kRowsAnEntry ? 1 : most;
+  for (std::size_t i = 0; i < count; ++i) ids[i] = static_cast<std::uint32_t>(i * task_.spread / count);
   ids[0] = task_.entry;
   task_.own(ids.data(), count, scores.data());
   // Visited whatever it scores: no infinite distance and no NaN, which far rows may have, stands in line.
