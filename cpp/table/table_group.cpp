@@ -158,8 +158,8 @@ void gather_matrix(const Matrix& matrix, const MatrixRun& run, std::size_t begin
     RowPointer* to = rows;
     for (std::size_t e = first; e < first + count; ++e) {
       const std::int64_t* keys = matrix.keys + e * matrix.columns.size() + run.first_column;
-      for (std::size_t c = 0; c < columns; ++c)
-        *to++ = plain[c].rows + static_cast<std::size_t>(keys[c]) * plain[c].step;
+      for (std::size_t c = 0; c < columns; ++c)  // bounded: another thread may have changed a key that was in range
+        *to++ = plain[c].rows + std::min(static_cast<std::size_t>(keys[c]), plain[c].count - 1) * plain[c].step;
     }
     const OutputRows part = out.from(first);
     run.table->gather(kernels::grid_by_example(rows, count, columns), {part.data + run.first_value, part.stride});

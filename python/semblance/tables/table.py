@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -16,7 +18,7 @@ from ..errors import ArgumentError, NotFoundError, UnsupportedError
 from .arrays import Floats, float_array, integer_array, output_array, thread_count
 from .generation import DTYPES, Generation, Layout, check_missing, missing_row, score_many
 from .keys import KeySpace, key_space
-from .updates import TableWriter, WriterTurn, compacted
+from .updates import TableWriter, WriterTurn, compacted, on_top
 
 if TYPE_CHECKING:
     from ..gpu import GpuTable
@@ -42,6 +44,7 @@ class EmbeddingTable:
         self._published = time.time()
         self._counted = (0, 0)
         self._writing = WriterTurn()
+        self._bases = 0  # publications that were more than changes on top
 
     @classmethod
     def from_dense(
@@ -374,12 +377,59 @@ class EmbeddingTable:
         with self._writing:
             if self._previous is None:
                 raise NotFoundError("rollback: expected a previous generation, got none")
+            self._bases += 1
             self._publish(replace(self._previous, number=self._generation.number + 1), None)
 
     def compact(self) -> None:
-        """Fold changes into the base rows. Needs room for a second copy of them while it runs; ends `rollback`."""
+        """Fold changes into the base rows. Needs room for a second copy of them while it runs; ends `rollback`.
+
+        Readers never wait; writers do, see `compact_in_background`.
+        """
         with self._writing:
+            self._bases += 1
             self._publish(compacted(self._generation), None)
+
+    def compact_in_background(self) -> Future[bool]:
+        """Fold changes into the base rows in a thread of its own, while readers and writers go on.
+
+        Returns
+        -------
+        Future of bool
+            True once the folded rows are served, with what was written meanwhile on top; False where `replace`,
+            `rollback` or another compaction came first: nothing is published then. An error, such as no memory, is the
+            future's.
+
+        Notes
+        -----
+        Cost: as `compact`, and one comparison of the changes before and after. The interpreter waits for it at exit.
+
+        Examples
+        --------
+        >>> table = EmbeddingTable.from_dense(np.eye(2, dtype=np.float32), "f32")
+        >>> with table.writer() as w:
+        ...     w.upsert([1], np.full((1, 2), 5, np.float32))
+        >>> table.compact_in_background().result(), table.stats()["delta_nbytes"], table.lookup(1).tolist()
+        (True, 0, [5.0, 5.0])
+        """
+        with self._writing:
+            began, bases = self._generation, self._bases
+        done: Future[bool] = Future()
+        done.set_running_or_notify_cancel()
+        threading.Thread(target=self._compact_aside, args=(began, bases, done), name="semblance-compact").start()
+        return done
+
+    def _compact_aside(self, began: Generation, bases: int, done: Future[bool]) -> None:
+        try:
+            folded = compacted(began)
+            with self._writing:
+                current = self._bases == bases
+                if current:
+                    self._bases += 1
+                    self._publish(on_top(folded, began, self._generation), None)
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            done.set_result(current)
 
     def replace(self, other: EmbeddingTable) -> None:
         """Serve another table's rows from now on, as one publication; both must have the same layout.
@@ -405,6 +455,7 @@ class EmbeddingTable:
             for part in (fresh.rows, fresh.buckets):
                 if part is not None:
                     part.reshape(-1)[::4096].max(initial=0)
+            self._bases += 1
             self._publish(replace(fresh, number=self._generation.number + 1), self._generation)
 
     def _begin_writing(self) -> Generation:
@@ -486,6 +537,9 @@ class EmbeddingTable:
         from .. import storage
 
         tensors, metadata = storage.read(os.fspath(path), mmap=mmap, verify=verify)
+        rows = tensors.get("rows")
+        if not mmap and rows is not None and rows.dtype == np.uint8 and rows.ndim == 2:
+            tensors["rows"] = _native.settled(rows)
         return cls._from_tensors(tensors, metadata)
 
     def _tensors(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
