@@ -119,11 +119,16 @@ def ours(
 
 
 def measure(calls: dict[str, list[Callable[[], np.ndarray]]], seconds: float) -> dict[str, dict[str, float]]:
-    """A round calls each contestant for all batches in turn; fresh processes, warmed by the check before."""
+    """A round calls each contestant for all batches in turn; fresh processes, warmed by the check before.
+
+    OpenMP's threads spin for milliseconds after a peer's last call, on a core that the next contestant needs: so a
+    pause before each.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         for name, batches in calls.items():
+            time.sleep(0.01)
             for call in batches * max(1, 3 // len(batches)):
                 begin = time.perf_counter()
                 call()
