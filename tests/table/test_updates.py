@@ -226,7 +226,7 @@ def test_a_compaction_that_fails_says_so(monkeypatch):
     built = table()
     with built.writer() as writer:
         writer.upsert(["a"], rows_for([1], 1))
-    monkeypatch.setattr("semblance.tables.table.compacted", lambda base: 1 / 0)
+    monkeypatch.setattr("semblance.tables.publishing.compacted", lambda base: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         built.compact_in_background().result()
     monkeypatch.undo()
