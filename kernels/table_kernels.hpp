@@ -51,9 +51,16 @@ using PoolRows = void (*)(const Bags&, std::size_t dim, float* out, std::size_t 
 
 // The rows of some examples in one or several fields, of one format and width.
 struct RowGrid {
-  const RowPointer* rows;  // of field f and example e: rows[f * examples + e]
-  std::size_t examples, fields;
+  const RowPointer* rows;  // of field f and example e: rows[f * field_step + e * example_step]
+  std::size_t examples, fields, field_step, example_step;
 };
+// One field after the other, or one example after the other.
+SEMBLANCE_INLINE RowGrid grid_by_field(const RowPointer* rows, std::size_t examples, std::size_t fields) {
+  return {rows, examples, fields, examples, 1};
+}
+SEMBLANCE_INLINE RowGrid grid_by_example(const RowPointer* rows, std::size_t examples, std::size_t fields) {
+  return {rows, examples, fields, 1, fields};
+}
 
 // out[e * out_stride + f * dim .. + dim] = the row of example e and field f. Padding is a row of zeros here.
 using GatherRows = void (*)(const RowGrid&, std::size_t dim, float* out, std::size_t out_stride);

@@ -16,8 +16,9 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from click_model import Clicks, Form, auc, log_loss, read_clicks, train
@@ -238,7 +239,7 @@ def draw(path: str, clicks: dict[str, dict[str, float]], films: dict[str, dict[s
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(13, 5.5), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(15, 8), layout="constrained")
     for axis, rows, quality, title in (
         (axes[0], clicks, "auc", "click prediction (criteo_10k): AUC"),
         (axes[1], films, "hit_rate_10", "next film (ml-100k): hit rate at 10"),
@@ -248,14 +249,51 @@ def draw(path: str, clicks: dict[str, dict[str, float]], films: dict[str, dict[s
         families = sorted({name.split()[0] for name in rows})
         for number, family in enumerate(families):
             points = [(row["bytes"], row[quality], name) for name, row in rows.items() if name.split()[0] == family]
-            xs, ys, names = zip(*sorted(points), strict=True)
+            xs, ys, _ = zip(*sorted(points), strict=True)
             axis.plot(xs, ys, "o-", color=plt.cm.tab20(number % 20), label=family)
-            for x, y, name in zip(xs, ys, names, strict=True):
-                axis.annotate(name, (x, y), fontsize=6, xytext=(3, 3), textcoords="offset points")
         beside = "".join(f"; {name}, of 0 bytes: {value:.4f}" for name, value in nothing)
         axis.set(xscale="log", xlabel=f"bytes of the table{beside}", title=title)
         axis.grid(alpha=0.3)
+        axis.margins(0.08)
+        axis.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+        axis.xaxis.set_minor_formatter(lambda x, _: "")
+        colours = {family: plt.cm.tab20(number % 20) for number, family in enumerate(families)}
+        label(
+            figure, axis, [(row["bytes"], row[quality], name, colours[name.split()[0]]) for name, row in rows.items()]
+        )
     figure.savefig(path, dpi=110)
+
+
+def label(figure: Any, axis: Any, points: list[tuple[float, float, str, Any]]) -> None:
+    """Names beside their points: the nearest place where a name covers no other and no point, with a line to it."""
+    from matplotlib.transforms import Bbox
+
+    figure.canvas.draw()
+    places: dict[tuple[float, float], list[str]] = {}  # on the screen; points that lie together share a name
+    colours = {}
+    for x, y, name, colour in points:
+        at = axis.transData.transform((x, y))
+        near = next((other for other in places if np.hypot(*np.subtract(at, other)) < 4), tuple(at))
+        places.setdefault(near, []).append(name)
+        colours[near] = [0.6 * part for part in colour[:3]]
+    taken = [Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in places]
+    turns = [np.pi / 4 + np.pi / 8 * turn * side for turn in range(9) for side in (1, -1)]
+    for at, names in sorted(places.items()):
+        arrow = {"arrowstyle": "-", "lw": 0.5, "color": colours[at], "shrinkB": 0}
+        text = axis.annotate(
+            ", ".join(names), axis.transData.inverted().transform(at), xytext=(0, 0), textcoords="offset points",
+            fontsize=7, color=colours[at], va="center", ha="center", arrowprops=arrow,
+        )  # fmt: skip
+        box = text.get_window_extent().padded(2)
+        for away, turn in product(range(10, 90, 6), turns):
+            # the box's centre: its nearest side is so far from the point
+            centre = np.add(at, [(away + box.width / 2) * np.cos(turn), (away + box.height / 2) * np.sin(turn)])
+            place = Bbox.from_bounds(*(centre - [box.width / 2, box.height / 2]), box.width, box.height)
+            inside = axis.bbox.x0 < place.x0 and place.x1 < axis.bbox.x1 and axis.bbox.y0 < place.y0
+            if inside and place.y1 < axis.bbox.y1 and not any(place.overlaps(other) for other in taken):
+                break
+        text.set_position((centre - at) * 72 / figure.dpi)
+        taken.append(place)
 
 
 def main() -> None:
@@ -263,7 +301,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--json")
     parser.add_argument("--picture")
+    parser.add_argument(
+        "--redraw", metavar="JSON", help="draw the picture of an earlier run's --json, and nothing else"
+    )
     args = parser.parse_args()
+    if args.redraw:
+        results = json.loads(Path(args.redraw).read_text())
+        return draw(args.picture, results["click prediction"], results["next film"])
     folder = os.path.join(os.environ.get("SEMBLANCE_DATA", ""), "local")
     results = {}
     for title, needs, call in (

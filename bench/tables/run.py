@@ -118,12 +118,21 @@ def ours(
     ]
 
 
-def measure(calls: dict[str, list[Callable[[], np.ndarray]]], seconds: float) -> dict[str, dict[str, float]]:
-    """A round calls each contestant for all batches in turn; fresh processes, warmed by the check before."""
+def measure(
+    calls: dict[str, list[Callable[[], np.ndarray]]], seconds: float, threads: int
+) -> dict[str, dict[str, float]]:
+    """A round calls each contestant for all batches in turn; fresh processes, warmed by the check before.
+
+    OpenMP's threads spin for milliseconds after a peer's last call, on a core that the next contestant needs: with
+    several threads each waits for that to end, awake, so that its own core stays so too.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         for name, batches in calls.items():
+            rest = time.perf_counter() + (0.008 if threads > 1 else 0)
+            while time.perf_counter() < rest:
+                pass
             for call in batches * max(1, 3 // len(batches)):
                 begin = time.perf_counter()
                 call()
@@ -153,7 +162,7 @@ def run(shape: Shape, threads: int, seconds: float, batches: int) -> dict:
             got = calls[peer.name][-1]()
             equal[peer.name] &= bool(np.array_equal(got, expected))
             np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-3)
-    times = measure(calls, seconds)
+    times = measure(calls, seconds, threads)
     ratios = {}
     for form in (form for form, _ in own):
         for figure in ("min_us", "median_us"):

@@ -5,7 +5,9 @@
 Bandwidth: bags over a table far larger than the caches, in bytes of rows (and of the whole cache lines that hold them),
 against what memory_bounds.cpp finds: streaming, and the same rows at random with nothing done to them. Latency:
 look-ups of one batch, first alone, then while another thread publishes 1 % of the rows every second, in ten
-publications.
+publications; the same with its changes folded in by another thread again and again. Start and swap: how long a file
+takes to serve its first rows, and what memory a swap to a new file takes beside what the kernel can drop (clean pages
+of files).
 """
 
 from __future__ import annotations
@@ -106,6 +108,65 @@ def disturbed(rows: int, dim: int, seconds: float) -> None:
         print(f"   p{q}: alone {a:.1f} us, while publishing {b:.1f} us, ratio {b / a:.2f}")
 
 
+def folded(rows: int, dim: int, seconds: float) -> None:
+    """Latencies while changes are written and folded in, one compaction after the other."""
+    table = sb.EmbeddingTable.from_dense(np.random.default_rng(0).standard_normal((rows, dim), dtype=np.float32))
+    alone, stop, times = latencies(table, seconds), threading.Event(), []
+
+    def fold() -> None:
+        while not stop.is_set():
+            with table.writer() as writer:
+                writer.upsert(np.arange(rows // 100), np.zeros((rows // 100, dim), np.float32))
+            begin = time.perf_counter()
+            table.compact_in_background().result()
+            times.append(time.perf_counter() - begin)
+
+    folder = threading.Thread(target=fold)
+    folder.start()
+    try:
+        beside = latencies(table, seconds)
+    finally:
+        stop.set()
+        folder.join()
+    print(f"{table}, {len(times)} compactions of 1 % of the rows, {np.median(times) * 1e3:.0f} ms each")
+    for q in (50, 99, 99.9):
+        a, b = np.percentile(alone, q), np.percentile(beside, q)
+        print(f"   p{q}: alone {a:.1f} us, while compacting {b:.1f} us, ratio {b / a:.2f}")
+
+
+def resident() -> tuple[float, float]:
+    """MB of this process that only it has, and of files."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines["RssAnon"].split()[0]) / 1e3, int(lines["RssFile"].split()[0]) / 1e3
+
+
+def swapped(rows: int, dim: int) -> None:
+    """From a file to its first rows, and from one file to the next."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / name for name in ("old.safetensors", "new.safetensors")]
+        for seed, path in enumerate(paths):
+            block = np.random.default_rng(seed).standard_normal((10_000, dim), dtype=np.float32)
+            sb.EmbeddingTable.from_dense(np.tile(block, (rows // 10_000, 1))).save(path)
+        times = []
+        for _ in range(5):
+            begin = time.perf_counter()
+            table = sb.EmbeddingTable.load(paths[0], mmap=True, verify=False)
+            table.lookup(np.arange(0, rows, rows // 1000))
+            times.append(time.perf_counter() - begin)
+        table.replace(sb.EmbeddingTable.load(paths[0], mmap=True, verify=False))  # all pages are there
+        own, files = resident()
+        begin = time.perf_counter()
+        table.replace(sb.EmbeddingTable.load(paths[1], mmap=True, verify=False))
+        seconds = time.perf_counter() - begin
+        own_after, files_after = resident()
+    size = table.nbytes / 1e6
+    print(f"{table}, {size:.0f} MB: from a mapped file to 1,000 rows {min(times) * 1e3:.1f} ms (best of 5)")
+    print(
+        f"   swap to another file in {seconds * 1e3:.0f} ms: memory of its own {own:.0f} to {own_after:.0f} MB, table "
+        f"included {(size + own_after) / (size + own):.2f} times; clean pages of files {files:.0f} to {files_after:.0f}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
@@ -114,6 +175,8 @@ def main() -> None:
     for dtype in ("i8", "i4"):
         bandwidth(4_000_000, 128, dtype, args.threads)
     disturbed(1_000_000, 64, args.seconds)
+    folded(1_000_000, 64, args.seconds)
+    swapped(4_000_000, 128)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,41 @@
 #include "table/table_group.hpp"
 
 namespace semblance::bind {
+
+void TableSlot::publish(Pinned table) {
+  table_.store(std::move(table));
+  std::vector<std::shared_ptr<PinnedTables>> alive;
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(readers_, [](const auto& reader) { return reader.expired(); });
+    for (const auto& reader : readers_)
+      if (auto held = reader.lock()) alive.push_back(std::move(held));
+  }
+  for (const auto& reader : alive) reader->look_again();
+}
+
+void TableSlot::tell(const std::shared_ptr<PinnedTables>& reader) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(readers_, [](const auto& other) { return other.expired(); });
+  readers_.push_back(reader);
+}
+
+std::shared_ptr<PinnedTables> PinnedTables::of(const std::vector<std::shared_ptr<TableSlot>>& slots) {
+  std::shared_ptr<PinnedTables> made(new PinnedTables(slots));
+  for (const auto& slot : slots) slot->tell(made);
+  made->look_again();
+  return made;
+}
+
+void PinnedTables::look_again() {
+  std::shared_ptr<const All> before;  // goes last, without the lock: Python's objects may end with it
+  const std::lock_guard lock(mutex_);
+  auto fresh = std::make_shared<All>();
+  fresh->reserve(slots_.size());
+  for (const auto& slot : slots_) fresh->push_back(slot->pin());
+  before = all_.exchange(std::move(fresh));
+}
+
 namespace {
 
 // One field's arrays of one call; null or None: not given.
@@ -25,6 +60,7 @@ class BoundGroup {
     for (const py::handle name : names) names_.push_back(py::reinterpret_borrow<py::object>(name));
     if (slots_.size() != names_.size() || modes.size() != names_.size())
       throw ArgumentError(expected("fields", "a table and a mode for each name", "lists of other lengths"));
+    pinned_ = PinnedTables::of(slots_);
     for (std::size_t f = 0; f < slots_.size(); ++f) {
       pooling_.push_back(pooling_of(modes[f]));
       columns_.push_back(width_);
@@ -37,9 +73,9 @@ class BoundGroup {
   // A mapping of one entry a field, or an int64 matrix (batch, fields) of one key each.
   py::array_t<float> lookup(const py::object& inputs, const py::object& out, std::size_t threads) const {
     Call call;
-    call.fields.reserve(slots_.size());
-    call.pinned.reserve(slots_.size());
+    call.pinned = pinned_->pin();
     if (PyDict_Check(inputs.ptr())) {
+      call.fields.resize(slots_.size());
       take_columns(call, inputs);
     } else {
       take_matrix(call, inputs);
@@ -47,6 +83,10 @@ class BoundGroup {
     py::array_t<float> result = output(out, call.batch);
     float* data = writable("out", result, {static_cast<py::ssize_t>(call.batch), static_cast<py::ssize_t>(width_)});
     monitored(py::none(), [&](Monitor* monitor) {
+      if (call.matrix != nullptr) {
+        if (lookup_matrix(call.tables, call.matrix, call.batch, {data, width_}, threads, monitor)) return;
+        split_matrix(call);
+      }
       for (const GroupField& field : call.fields) field.table->check_keys(field.keys);
       lookup_group(call.fields, call.batch, {data, width_}, threads, monitor);
     });
@@ -55,11 +95,15 @@ class BoundGroup {
 
  private:
   struct Call {
+    std::shared_ptr<const PinnedTables::All> pinned;
     std::vector<GroupField> fields;
-    std::vector<TableSlot::Pinned> pinned;
     std::vector<FieldInput> owners;
+    const std::int64_t* matrix = nullptr;  // (batch, fields)
+    std::vector<const Table*> tables;      // of the matrix
     std::vector<std::int64_t> transposed;
     std::size_t batch = 0;
+
+    const Table& table(std::size_t f) const { return (*pinned)[f]->table(); }
   };
 
   py::array_t<float> output(const py::object& out, std::size_t batch) const {
@@ -79,13 +123,41 @@ class BoundGroup {
       throw ArgumentError(expected("inputs", "an entry for each of " + std::to_string(names_.size()) + " fields",
                                    std::to_string(PyDict_Size(inputs.ptr()))));
     call.owners.resize(slots_.size());
-    for (std::size_t f = 0; f < slots_.size(); ++f) {
-      PyObject* value = PyDict_GetItemWithError(inputs.ptr(), names_[f].ptr());
-      if (value == nullptr) throw ArgumentError(expected("inputs", name(f), "no entry of that name"));
-      call.owners[f].values = py::reinterpret_borrow<py::object>(value);
-    }
+    const std::size_t found = take_entries(inputs.ptr(), call.owners);
+    if (found < slots_.size()) throw ArgumentError(expected("inputs", name(found), "no entry of that name"));
     prefetch(call.owners);
     for (std::size_t f = 0; f < slots_.size(); ++f) take_field(call, f);
+  }
+
+  // Takes the fields' entries of a dict; how many, before one that is not there.
+  std::size_t take_entries(PyObject* inputs, std::vector<FieldInput>& entries) const {
+    std::size_t f = 0;
+    Py_ssize_t place = 0;
+#if defined(Py_GIL_DISABLED)
+    Py_BEGIN_CRITICAL_SECTION(inputs);  // nothing in it throws
+#endif
+    for (; f < slots_.size(); ++f) {
+      PyObject* value = entry(inputs, names_[f].ptr(), place);
+      if (value == nullptr) break;
+      entries[f].values = py::reinterpret_borrow<py::object>(value);
+    }
+#if defined(Py_GIL_DISABLED)
+    Py_END_CRITICAL_SECTION();
+#endif
+    return f;
+  }
+
+  // The value of a name. Callers mostly give the fields in their order, where the next entry is found without hashing;
+  // `place` < 0: this one does not.
+  static PyObject* entry(PyObject* inputs, PyObject* name, Py_ssize_t& place) {
+    PyObject *key = nullptr, *value = nullptr;
+    if (place >= 0 && PyDict_Next(inputs, &place, &key, &value) != 0) {
+      if (key == name) return value;
+      if (PyUnicode_CheckExact(key) != 0 && PyUnicode_CheckExact(name) != 0 && PyUnicode_Compare(key, name) == 0)
+        return value;
+    }
+    place = -1;
+    return PyDict_GetItemWithError(inputs, name);
   }
 
   // A call's arrays lie anywhere in memory: their misses overlap instead of following one another.
@@ -100,13 +172,16 @@ class BoundGroup {
 
   void take_field(Call& call, std::size_t f) const {
     FieldInput& input = call.owners[f];
-    GroupField field{nullptr, {}, {}, nullptr, pooling_[f], columns_[f]};
+    GroupField& field = call.fields[f];  // in place: copied, it would be read before its parts are stored
     if (hashes(f) || !plain_keys(input.values, field.keys)) {
       const py::tuple prepared = prepare_(f, input.values);
       input = {prepared[0], prepared[1], prepared[2]};
       field.keys = vector_of<std::int64_t>("values", py::reinterpret_borrow<py::array>(input.values));
     }
-    add_field(call, f, field);
+    field.table = &call.table(f);
+    field.pooling = pooling_[f];
+    field.column = columns_[f];
+    take_bags(call, f, field);
   }
 
   bool hashes(std::size_t f) const { return slots_[f]->hashes_strings; }
@@ -119,10 +194,8 @@ class BoundGroup {
     return true;
   }
 
-  void add_field(Call& call, std::size_t f, GroupField field) const {
+  void take_bags(Call& call, std::size_t f, GroupField& field) const {
     const FieldInput& input = call.owners[f];
-    call.pinned.push_back(slots_[f]->pin());
-    field.table = &call.pinned.back()->table();
     std::size_t batch = field.keys.size();
     if (given(input.offsets)) {
       field.offsets = vector_of<std::int64_t>("offsets", py::reinterpret_borrow<py::array>(input.offsets));
@@ -140,7 +213,6 @@ class BoundGroup {
       throw ArgumentError(
           expected(name(f), std::to_string(call.batch) + " examples, as in the first field", std::to_string(batch)));
     call.batch = batch;
-    call.fields.push_back(field);
   }
 
   void take_matrix(Call& call, const py::object& inputs) const {
@@ -151,18 +223,21 @@ class BoundGroup {
     const auto matrix = py::reinterpret_borrow<py::array>(inputs);
     require<std::int64_t>("inputs", matrix, {kAnySize, count});
     call.batch = static_cast<std::size_t>(matrix.shape(0));
-    const auto* keys = static_cast<const std::int64_t*>(matrix.data());
-    call.transposed.resize(call.batch * names_.size());
-    transpose(keys, call);
+    call.matrix = static_cast<const std::int64_t*>(matrix.data());
+    call.tables.reserve(slots_.size());
     for (std::size_t f = 0; f < slots_.size(); ++f) {
       if (hashes(f)) throw ArgumentError(expected(name(f), "strings, in a dict of fields", "a column of integers"));
-      call.pinned.push_back(slots_[f]->pin());
-      call.fields.push_back({&call.pinned.back()->table(),
-                             std::span<const std::int64_t>(call.transposed).subspan(f * call.batch, call.batch),
-                             {},
-                             nullptr,
-                             pooling_[f],
-                             columns_[f]});
+      call.tables.push_back(&call.table(f));
+    }
+  }
+
+  // A matrix as one field a column.
+  void split_matrix(Call& call) const {
+    call.transposed.resize(call.batch * names_.size());
+    transpose(call.matrix, call);
+    for (std::size_t f = 0; f < slots_.size(); ++f) {
+      const auto column = std::span<const std::int64_t>(call.transposed).subspan(f * call.batch, call.batch);
+      call.fields.push_back({call.tables[f], column, {}, nullptr, pooling_[f], columns_[f]});
     }
   }
 
@@ -180,6 +255,7 @@ class BoundGroup {
 
   std::vector<py::object> names_;
   std::vector<std::shared_ptr<TableSlot>> slots_;
+  std::shared_ptr<PinnedTables> pinned_;
   std::vector<Pooling> pooling_;
   std::vector<std::size_t> columns_;
   std::size_t width_ = 0;

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -65,17 +66,39 @@ inline std::size_t checked_dim(std::size_t dim) {
   return dim;
 }
 
+class PinnedTables;
+
 // Holds the generation that readers get. A reader keeps the one it took for as long as its call lasts.
 class TableSlot {
  public:
   using Pinned = std::shared_ptr<const BoundTable>;
   TableSlot(Pinned table, bool strings) : hashes_strings(strings), table_(std::move(table)) {}
   Pinned pin() const { return table_.load(); }
-  void publish(Pinned table) { table_.store(std::move(table)); }
+  void publish(Pinned table);
+  // Has `reader` look again after every publication, while it lives.
+  void tell(const std::shared_ptr<PinnedTables>& reader);
   const bool hashes_strings;  // keys of callers are strings
 
  private:
   std::atomic<Pinned> table_;
+  std::mutex mutex_;
+  std::vector<std::weak_ptr<PinnedTables>> readers_;
+};
+
+// The generations that the fields of a group are read from. One pin a call: a pin a field would be a third of a look-up
+// of one example.
+class PinnedTables {
+ public:
+  using All = std::vector<TableSlot::Pinned>;
+  static std::shared_ptr<PinnedTables> of(const std::vector<std::shared_ptr<TableSlot>>& slots);
+  std::shared_ptr<const All> pin() const { return all_.load(); }
+  void look_again();
+
+ private:
+  explicit PinnedTables(const std::vector<std::shared_ptr<TableSlot>>& slots) : slots_(slots) {}
+  const std::vector<std::shared_ptr<TableSlot>> slots_;
+  std::mutex mutex_;  // the last to look sees what all published
+  std::atomic<std::shared_ptr<const All>> all_;
 };
 
 void register_table_group(py::module_& m);

@@ -136,6 +136,11 @@ void EmbeddingTable::prefetch(std::span<const std::int64_t> keys) const {
   }
 }
 
+std::optional<Table::PlainRows> EmbeddingTable::plain_rows() const {
+  if (parts_.buckets || parts_.remap || parts_.delta || policy().padding) return std::nullopt;
+  return PlainRows{parts_.rows, parts_.row_step, parts_.row_count};
+}
+
 std::int64_t EmbeddingTable::number_of(RowPointer row) const {
   if (kernels::is_no_row(row)) return kernels::is_zero_row(row) ? -1 : -2;
   const auto rows = static_cast<std::int64_t>(parts_.row_count), step = static_cast<std::int64_t>(parts_.row_step);

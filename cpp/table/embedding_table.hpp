@@ -37,6 +37,7 @@ class EmbeddingTable final : public Table {
   std::size_t row_bytes() const override { return kernels::table_row_bytes(parts_.format, parts_.dim); }
   void prefetch(std::span<const std::int64_t> keys) const override;
   void prefetch_search(std::span<const std::int64_t> keys) const override;
+  std::optional<PlainRows> plain_rows() const override;
 
   // For copies of the rows elsewhere: out[i] is where the row of keys[i] is among the base's rows, the delta's after
   // them, and the policy's row after those; -1 for zeros, -2 for no row at all. Counted as look-ups.

@@ -74,7 +74,7 @@ void Table::lookup_range(std::span<const std::int64_t> keys, OutputRows out) con
   Resolver resolve(*this);
   for (std::size_t first = 0; first < keys.size(); first += chunks_.rows) {
     const std::size_t count = std::min(chunks_.rows, keys.size() - first);
-    gather({resolve(keys.data() + first, count), count, 1}, out.from(first));
+    gather(kernels::grid_by_field(resolve(keys.data() + first, count), count, 1), out.from(first));
   }
 }
 

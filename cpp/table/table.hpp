@@ -84,6 +84,12 @@ class Table {
   }
   // Asks memory for what `resolve` will read, where that is more than the keys.
   virtual void prefetch_search(std::span<const std::int64_t>) const {}
+  // Of a table whose keys are row numbers and nothing else: the row of key k < `count` is at rows + k * step.
+  struct PlainRows {
+    RowPointer rows;
+    std::size_t step, count;
+  };
+  virtual std::optional<PlainRows> plain_rows() const { return std::nullopt; }
   void gather(const kernels::RowGrid& grid, OutputRows out) const {
     kernels_.gather[static_cast<std::size_t>(format_)](grid, dim_, out.data, out.stride);
   }

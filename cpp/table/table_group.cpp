@@ -44,11 +44,15 @@ std::size_t field_bytes(const GroupField& field) {
   return field.keys.size() * (field.table->row_bytes() + sizeof(std::int64_t));
 }
 
+std::size_t block_of(std::size_t runs, std::size_t batch, std::size_t bytes, std::size_t width) {
+  const std::size_t cached = kBlockBytes / (width * sizeof(float));
+  const std::size_t enough = batch * runs * kTaskBytes / std::max<std::size_t>(bytes, 1);
+  return std::clamp<std::size_t>(std::min(cached, enough), 1, batch);
+}
+
 // Blocks of examples outside, runs inside: a block's output stays in the cache until all its fields are written.
 std::vector<Task> split(std::span<const Run> runs, std::size_t batch, std::size_t bytes, std::size_t width) {
-  const std::size_t cached = kBlockBytes / (width * sizeof(float));
-  const std::size_t enough = batch * runs.size() * kTaskBytes / std::max<std::size_t>(bytes, 1);
-  const std::size_t block = std::clamp<std::size_t>(std::min(cached, enough), 1, batch);
+  const std::size_t block = block_of(runs.size(), batch, bytes, width);
   std::vector<Task> tasks;
   tasks.reserve(runs.size() * ((batch + block - 1) / block));
   for (std::size_t begin = 0; begin < batch; begin += block)
@@ -76,7 +80,7 @@ void gather(Run run, std::size_t begin, std::size_t end, OutputRows out) {
       search(f + kRunsAhead, first, last);
       run[f].table->resolve(keys_of(run[f], first, last), rows + f * (last - first));
     }
-    run[0].table->gather({rows, last - first, run.size()}, out.from(first));
+    run[0].table->gather(kernels::grid_by_field(rows, last - first, run.size()), out.from(first));
   }
 }
 
@@ -106,7 +110,85 @@ void run_tasks(std::span<const Task> tasks, OutputRows out) {
   }
 }
 
+// Keys (batch, columns) of tables with plain rows.
+struct Matrix {
+  const std::int64_t* keys;
+  std::vector<Table::PlainRows> columns;
+};
+
+// As `in_range` of one table: no sign bit in any key, nor in its distance to the last row of its table.
+bool all_in_range(const Matrix& matrix, std::size_t batch) {
+  std::uint64_t signs = 0;
+  const std::size_t columns = matrix.columns.size();
+  std::vector<std::uint64_t> last(columns);
+  std::transform(matrix.columns.begin(), matrix.columns.end(), last.begin(), [](const auto& c) { return c.count - 1; });
+  const std::int64_t* row = matrix.keys;
+  for (std::size_t e = 0; e < batch; ++e, row += columns)
+    for (std::size_t c = 0; c < columns; ++c) {
+      const auto key = static_cast<std::uint64_t>(row[c]);
+      signs |= key | (last[c] - key);
+    }
+  return signs >> 63 == 0;
+}
+
+// Columns [first_column, end_column), whose rows are of one format and width.
+struct MatrixRun {
+  const Table* table;
+  std::size_t first_column, end_column, first_value;
+};
+
+std::vector<MatrixRun> runs_of(std::span<const Table* const> tables) {
+  std::vector<MatrixRun> runs;
+  std::size_t value = 0;
+  for (std::size_t c = 0; c < tables.size(); value += tables[c++]->dim()) {
+    const bool joined = c > 0 && c - runs.back().first_column < kGridFields && tables[c - 1]->gathers_with(*tables[c]);
+    if (!joined) runs.push_back({tables[c], c, c, value});
+    runs.back().end_column = c + 1;
+  }
+  return runs;
+}
+
+// Examples [begin, end) of a run, some at a time, whose rows' addresses stay in the first-level cache.
+void gather_matrix(const Matrix& matrix, const MatrixRun& run, std::size_t begin, std::size_t end, OutputRows out) {
+  RowPointer rows[kGridRows];
+  const std::size_t columns = run.end_column - run.first_column, chunk = kGridRows / columns;
+  const Table::PlainRows* plain = matrix.columns.data() + run.first_column;
+  for (std::size_t first = begin; first < end; first += chunk) {
+    const std::size_t count = std::min(chunk, end - first);
+    RowPointer* to = rows;
+    for (std::size_t e = first; e < first + count; ++e) {
+      const std::int64_t* keys = matrix.keys + e * matrix.columns.size() + run.first_column;
+      for (std::size_t c = 0; c < columns; ++c)  // bounded: another thread may have changed a key that was in range
+        *to++ = plain[c].rows + std::min(static_cast<std::size_t>(keys[c]), plain[c].count - 1) * plain[c].step;
+    }
+    const OutputRows part = out.from(first);
+    run.table->gather(kernels::grid_by_example(rows, count, columns), {part.data + run.first_value, part.stride});
+  }
+}
+
 }  // namespace
+
+bool lookup_matrix(std::span<const Table* const> tables, const std::int64_t* keys, std::size_t batch, OutputRows out,
+                   std::size_t threads, Monitor* monitor) {
+  Matrix matrix{keys, {}};
+  matrix.columns.reserve(tables.size());
+  std::size_t bytes = 0;
+  for (const Table* table : tables) {
+    const auto plain = table->plain_rows();
+    if (!plain) return false;
+    matrix.columns.push_back(*plain);
+    bytes += batch * (table->row_bytes() + sizeof(std::int64_t));
+  }
+  if (batch == 0 || !all_in_range(matrix, batch)) return false;
+  for (const Table* table : tables) table->count(batch);
+  const std::vector<MatrixRun> runs = runs_of(tables);
+  const auto block = [&](std::size_t begin, std::size_t end, std::size_t) {
+    for (const MatrixRun& run : runs) gather_matrix(matrix, run, begin, end, out);
+  };
+  const std::size_t grain = block_of(1, batch, bytes, out.stride);
+  parallel_for(batch, bytes < 2 * kTaskBytes ? 1 : threads, grain, block, monitor);
+  return true;
+}
 
 void lookup_group(std::span<const GroupField> fields, std::size_t batch, OutputRows out, std::size_t threads,
                   Monitor* monitor) {

@@ -10,17 +10,22 @@
 namespace semblance {
 
 struct GroupField {
-  const Table* table;
+  const Table* table = nullptr;
   std::span<const std::int64_t> keys;
   std::span<const std::int64_t> offsets;  // batch + 1, or empty: one key an example
-  const float* weights;
-  Pooling pooling;
-  std::size_t column;  // where this field starts in an output row
+  const float* weights = nullptr;
+  Pooling pooling = Pooling::sum;
+  std::size_t column = 0;  // where this field starts in an output row
 };
 
 // Work is shared out by (field, range of examples); rows are prefetched ahead across fields. Keys and offsets have been
 // checked against their tables.
 void lookup_group(std::span<const GroupField> fields, std::size_t batch, OutputRows out, std::size_t threads,
                   Monitor* monitor);
+
+// The same for keys (batch, tables), one a table and example, where every table has `plain_rows` and every key is a
+// row: keys are read where they lie. False, and nothing is done, where that is not so.
+bool lookup_matrix(std::span<const Table* const> tables, const std::int64_t* keys, std::size_t batch, OutputRows out,
+                   std::size_t threads, Monitor* monitor);
 
 }  // namespace semblance

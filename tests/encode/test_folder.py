@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
+import shutil
 import sys
 import types
 from collections.abc import Callable
@@ -12,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from tiny_models import text_model, token_rows, tokenizer_json, write_folder
+from safetensors.numpy import save_file
+from tiny_models import WIDTH, text_model, token_rows, tokenizer_json, write_folder
 
 import semblance as sb
 from semblance.encode import checksums, hub
@@ -256,20 +259,21 @@ def fake_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str,
     source = write_folder(tmp_path / "source")
     snapshot = cache / "snapshots/abc"
     (cache / "blobs").mkdir(parents=True)
-    for file in sorted(path for path in source.rglob("*") if path.is_file()):
-        blob = cache / "blobs" / str(len(list((cache / "blobs").iterdir())))
-        file.rename(blob)
-        link = snapshot / file.relative_to(source)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(blob)
     calls: list[tuple[str, object]] = []
 
     def snapshot_download(repo_id: str, *, revision: str | None = None, allow_patterns: list[str]) -> str:
         calls.append((repo_id, revision))
-        assert "*.json" in allow_patterns
-        assert not any("*" in pattern and ".bin" in pattern for pattern in allow_patterns)
         if repo_id != "org/tiny":
             raise OSError(f"Repository Not Found for {repo_id}")
+        for file in sorted(path for path in source.rglob("*") if path.is_file()):
+            name = file.relative_to(source).as_posix()
+            if not any(fnmatch.fnmatch(name, pattern) for pattern in allow_patterns):  # as huggingface_hub has it
+                continue
+            blob = cache / "blobs" / str(len(list((cache / "blobs").iterdir())))
+            link = snapshot / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            file.rename(blob)
+            link.symlink_to(blob)
         return str(snapshot)
 
     module = types.ModuleType("huggingface_hub")
@@ -285,6 +289,30 @@ def test_org_name_is_fetched(fake_hub: list[tuple[str, object]], tiny: Path) -> 
     assert fake_hub == [("org/tiny", None), ("org/tiny", "v1.0")]
 
 
+def test_all_that_an_encoder_reads_is_fetched_and_no_more(fake_hub: list[tuple[str, object]], tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "model.onnx_data").write_bytes(token_rows().astype(np.float32).tobytes())
+    external_model(source, "model.onnx_data")
+    modules = json.loads((source / "modules.json").read_text(encoding="utf-8"))
+    modules.insert(2, {"path": "2_Dense", "type": "sentence_transformers.models.Dense"})
+    (source / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    (source / "2_Dense").mkdir()
+    settings = {"in_features": WIDTH, "out_features": 3, "bias": False}
+    (source / "2_Dense/config.json").write_text(json.dumps(settings), encoding="utf-8")
+    save_file({"linear.weight": np.ones((3, WIDTH), np.float32)}, source / "2_Dense/model.safetensors")
+    checksums.write(source, (path for path in source.rglob("*") if path.is_file()))
+    for name in ("model.safetensors", "pytorch_model.bin", "2_Dense/pytorch_model.bin", "tf_model.h5", "README.md"):
+        (source / name).write_bytes(b"other runtimes")
+    shutil.copytree(source, tmp_path / "copy")
+    assert np.array_equal(sb.Encoder("org/tiny").encode(["the dog"]), sb.Encoder(tmp_path / "copy").encode(["the dog"]))
+    left = sorted(path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file())
+    assert left == ["2_Dense/pytorch_model.bin", "README.md", "model.safetensors", "pytorch_model.bin", "tf_model.h5"]
+    blob = (tmp_path / "models--org--tiny/snapshots/abc/2_Dense/model.safetensors").resolve()
+    blob.write_bytes(blob.read_bytes()[:-1] + b"x")
+    with pytest.raises(sb.FormatError, match=r"model\.safetensors: expected sha256"):
+        sb.Encoder("org/tiny")
+
+
 def test_a_repository_that_is_not_there_is_not_found(fake_hub: list[tuple[str, object]]) -> None:
     with pytest.raises(sb.NotFoundError, match="'org/other', got Repository Not Found"):
         sb.Encoder("org/other")
@@ -292,7 +320,7 @@ def test_a_repository_that_is_not_there_is_not_found(fake_hub: list[tuple[str, o
 
 def test_without_the_hub_package_the_line_to_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(sb.UnsupportedError, match="pip install huggingface_hub"):
+    with pytest.raises(sb.UnsupportedError, match=r"pip install 'semblance\[hub\]'"):
         sb.Encoder("org/name")
 
 

@@ -35,6 +35,19 @@ def test_round_trip(tmp_path, dtype, keys, mmap):
     assert repr(loaded) == repr(built)
 
 
+@pytest.mark.parametrize("rows", [20_000, 24_000, 31_000, 33_000, 49_000, 62_000, 70_000])
+def test_rows_around_a_huge_page(tmp_path, rows):
+    """1.4 to 4.8 MB: some lie in huge pages of their own, made and loaded alike, and none changes by it."""
+    weights = np.random.default_rng(rows).standard_normal((rows, 64)).astype(np.float32)
+    table, path = EmbeddingTable.from_dense(weights), tmp_path / "table.safetensors"
+    table.save(path)
+    keys = np.array([0, 1, rows // 2, rows - 1])
+    expected = EmbeddingTable.from_dense(weights[keys]).lookup(np.arange(4))
+    for again in (table, EmbeddingTable.load(path), EmbeddingTable.load(path, mmap=True)):
+        np.testing.assert_array_equal(again.lookup(keys), expected)
+        assert again.nbytes == rows * 68
+
+
 def test_mapped_rows_are_not_copied(tmp_path):
     sample().save(tmp_path / "t.sb")
     rows = EmbeddingTable.load(tmp_path / "t.sb", mmap=True)._generation.rows

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -66,6 +70,80 @@ def test_matrix_of_keys_and_out():
     assert group.nbytes == 26 * 50 * 20
 
 
+def plain(rng, dims, dtypes, rows=50):
+    return {
+        f"t{i}": sb.EmbeddingTable.from_dense(rng.standard_normal((rows + i, dim)).astype(np.float32), dtype)
+        for i, (dim, dtype) in enumerate(zip(dims, dtypes, strict=True))
+    }
+
+
+@pytest.mark.parametrize("batch", [0, 1, 2, 163, 1500])
+def test_a_matrix_is_its_columns(batch):
+    """Runs of one format and width, tables alone between them, more fields than one run holds, any of it."""
+    rng = np.random.default_rng(batch)
+    for dims, dtypes in [
+        ([16] * 5, ["i8"] * 5),
+        ([16, 16, 7, 33, 33, 33, 16], ["i8", "i4", "i8", "i8", "i8", "f32", "i8"]),
+        ([4] * 300, ["fp8"] * 300),
+    ]:
+        tables = plain(rng, dims, dtypes)
+        group, keys = sb.TableGroup(tables), rng.integers(0, 50, (batch, len(tables)))
+        expected = [table.lookup(keys[:, i]) for i, table in enumerate(tables.values())]
+        before = [table.stats()["looked_up"] for table in tables.values()]
+        for threads in (1, 2):
+            got = group.lookup(keys, threads=threads)
+            np.testing.assert_array_equal(got, np.concatenate(expected, axis=1))
+        after = [table.stats()["looked_up"] for table in tables.values()]
+        assert [b - a for a, b in zip(before, after, strict=True)] == [2 * batch] * len(tables)
+
+
+def test_a_matrix_with_a_table_that_is_not_plain():
+    """Policies, padding, changes, keys of their own: a matrix goes by the same rules as columns."""
+    rng = np.random.default_rng(3)
+    weights = rng.standard_normal((50, 8)).astype(np.float32)
+    special = {
+        "zero": sb.EmbeddingTable.from_dense(weights, missing="zero"),
+        "mean": sb.EmbeddingTable.from_dense(weights, missing="mean"),
+        "padded": sb.EmbeddingTable.from_dense(weights, padding=-1, missing="zero"),
+        "keyed": sb.EmbeddingTable.from_dense(weights, keys=np.arange(50) * 3, missing="zero"),
+        "changed": sb.EmbeddingTable.from_dense(weights, missing="zero"),
+    }
+    with special["changed"].writer() as writer:
+        writer.upsert([7], np.ones((1, 8), np.float32))
+        writer.remove([8])
+    for table in special.values():
+        tables = {"first": sb.EmbeddingTable.from_dense(weights), "other": table}
+        keys = np.stack([rng.integers(0, 50, 400), rng.integers(-2, 60, 400)], axis=1)
+        unknown = table.stats()["unknown_keys"]
+        got = sb.TableGroup(tables).lookup(keys)
+        counted = table.stats()["unknown_keys"] - unknown
+        columns = [table.lookup(keys[:, i]) for i, table in enumerate(tables.values())]
+        np.testing.assert_array_equal(got, np.concatenate(columns, axis=1))
+        assert table.stats()["unknown_keys"] - unknown == 2 * counted
+
+
+@pytest.mark.parametrize("bad", [-1, 50, 2**40, -(2**63), 2**63 - 1])
+@pytest.mark.parametrize("place", [(0, 0), (299, 2), (150, 1)])
+def test_a_matrix_with_a_row_that_is_not_there(bad, place):
+    group = sb.TableGroup(plain(np.random.default_rng(0), [4] * 3, ["i8"] * 3, rows=48))
+    keys = np.zeros((300, 3), np.int64)
+    keys[place] = bad
+    out = np.full((300, 12), 7, np.float32)
+    with pytest.raises(sb.ArgumentError, match=rf"row numbers from 0 to {48 + place[1]} exclusive, got {bad}"):
+        group.lookup(keys, out)
+    assert (out == 7).all()
+
+
+def test_the_order_of_a_dict_does_not_matter():
+    group = sb.TableGroup(plain(np.random.default_rng(0), [2] * 4, ["f32"] * 4))
+    keys = {f"t{i}": np.array([i, i + 1]) for i in range(4)}
+    expected = group.lookup(keys)
+    for order in (["t3", "t2", "t1", "t0"], ["t0", "t2", "t1", "t3"], ["t1", "t0", "t3", "t2"]):
+        np.testing.assert_array_equal(group.lookup({"".join(name): keys[name] for name in order}), expected)
+    with pytest.raises(sb.ArgumentError, match="expected field 't3', got no entry"):
+        group.lookup({"t0": [0], "t1": [0], "t2": [0], 3: [0]})
+
+
 def test_strings_and_plain_lists():
     _, _, group = two()
     assert group.lookup({"a": [2, 0], "b": ["z", "x"]}).tolist() == [[4, 5, 2], [0, 1, 0]]
@@ -120,3 +198,41 @@ def test_group_sees_what_its_tables_publish():
     with b.writer() as writer:
         writer.upsert(["new"], np.full((1, 1), 7, np.float32))
     assert group.lookup({"a": [1, 2], "b": ["new", "y"]}).tolist() == [[9, 9, 7], [4, 5, 1]]
+
+
+def test_two_tables_publish_at_once():
+    """Whoever publishes last, a group's next call sees both."""
+    tables = [sb.EmbeddingTable.from_dense(np.zeros((4, 1), np.float32), "f32", missing="zero") for _ in range(2)]
+    groups = [sb.TableGroup({"a": tables[0], "b": tables[1]}) for _ in range(3)]
+    wrong = []
+
+    def work(table: sb.EmbeddingTable, column: int) -> None:
+        for stamp in range(1, 60):
+            with table.writer() as writer:
+                writer.upsert([1], np.full((1, 1), stamp, np.float32))
+            wrong.extend(g for g in groups if g.lookup(np.array([[1, 1]]))[0, column] != stamp)
+
+    threads = [threading.Thread(target=work, args=pair) for pair in zip(tables, range(2), strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert groups[0].lookup(np.array([[1, 1]])).tolist() == [[59, 59]]
+
+
+def test_a_group_keeps_no_generation_that_readers_no_longer_get():
+    weights = np.zeros((10, 4), np.float32)
+    table = sb.EmbeddingTable.from_dense(weights, "f32", keys=np.arange(10))
+    group = sb.TableGroup({"a": table})
+    group.lookup({"a": [1]})
+    old = weakref.ref(table._generation.rows)
+    with table.writer() as writer:
+        writer.upsert([1], weights[:1])
+    table.compact()
+    gc.collect()
+    assert old() is None
+    with table.writer() as writer:  # a group that is gone is not told
+        del group
+        writer.upsert([2], weights[:1])
+    assert sb.TableGroup({"a": table}).lookup({"a": [2]}).tolist() == [[0, 0, 0, 0]]

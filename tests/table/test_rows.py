@@ -49,6 +49,27 @@ def test_pool_is_the_model_for_every_dimension(model, dtype, mode):
         np.testing.assert_array_equal(table.pool(values, offsets, mode=mode), expected)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_fp8_rows_with_a_bias_beside_rows_without(model, weighted):
+    """Rows of our own have none, those of other writers may."""
+    rng = np.random.default_rng(8)
+    for dim in (1, 16, 33, 64, 130):
+        table, _ = random_table(dim, 40, dim, "fp8", threads=1)
+        tensors, metadata = table._tensors()
+        rows = tensors["rows"].copy()
+        rows[::3, 2:4] = np.float16(rng.standard_normal((14, 1))).view(np.uint8)
+        table = EmbeddingTable._from_tensors({**tensors, "rows": rows}, metadata)
+        values, offsets = rng.integers(0, 40, 90), np.array([0, 1, 30, 30, 90])
+        factors = (rng.standard_normal(90) if weighted else np.ones(90)).astype(np.float32)
+        cuts = list(itertools.pairwise(offsets))
+        for mode in ("sum", "mean") if weighted else MODES:
+            expected = model.pool(
+                "fp8", rows, dim, [values[a:b] for a, b in cuts], weights=[factors[a:b] for a, b in cuts], mode=mode
+            )
+            got = table.pool(values, offsets, factors if weighted else None, mode)
+            np.testing.assert_array_equal(got, expected)
+
+
 @st.composite
 def jagged(draw):
     lengths = draw(st.lists(st.integers(0, 40), min_size=0, max_size=30))

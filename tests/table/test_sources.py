@@ -380,7 +380,8 @@ def test_pruned_tables_are_written_to():
 
 def test_made_tables_are_read_only():
     table, _ = build("mixed")
-    for call in (table.writer, table.compact, table.rollback, lambda: table.replace(table)):
+    refused = (table.writer, table.compact, table.compact_in_background, table.rollback, lambda: table.replace(table))
+    for call in refused:
         with pytest.raises(sb.UnsupportedError, match="rows are made"):
             call()
     assert isinstance(table, MadeTable)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -157,3 +158,76 @@ def test_readers_see_whole_generations():
         reader.join()
     assert not mixed
     assert built.lookup(5).tolist() == [5, 59]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(CHANGES, CHANGES, st.booleans())
+def test_a_compaction_in_the_background_changes_nothing(before, meanwhile, keyed):
+    """Blocks written while rows are folded stay on top of them, whatever they undo or repeat."""
+    own, everything = list(range(20)), np.arange(-1, 27)
+    built, twin = (
+        sb.EmbeddingTable.from_dense(rows_for(own, 0), "f32", keys=own if keyed else None, missing="zero")
+        for _ in range(2)
+    )
+
+    def write(table: sb.EmbeddingTable, rounds: list[list[tuple[bool, list[int]]]]) -> None:
+        for block in rounds:
+            with table.writer() as writer:
+                for live, keys in block:
+                    wanted = keys if keyed else [key for key in keys if key < 20]
+                    if live:
+                        writer.upsert(wanted, rows_for(wanted, len(keys)))
+                    else:
+                        writer.remove(wanted)
+
+    write(twin, before + meanwhile)
+    write(built, before)
+    began, bases = built._generation, built._bases
+    write(built, meanwhile)
+    done: Future[bool] = Future()
+    built._compact_aside(began, bases, done)  # as the thread does, which began before
+    assert done.result()
+    np.testing.assert_array_equal(built.lookup(everything), twin.lookup(everything))
+    assert len(built) == len(twin)
+    built.compact()
+    np.testing.assert_array_equal(built.lookup(everything), twin.lookup(everything))
+
+
+def test_what_a_compaction_in_the_background_leaves():
+    built = table()
+    with built.writer() as writer:
+        writer.upsert(["a", "new"], rows_for([1, 2], 1))
+        writer.remove(["b"])
+    assert built.compact_in_background().result()
+    assert built.stats()["delta_nbytes"] == 0
+    assert built.lookup(["a", "b", "new"]).tolist() == [[1, 1], [0, 0], [2, 1]]
+    with pytest.raises(sb.NotFoundError, match="previous generation"):
+        built.rollback()
+
+
+@pytest.mark.parametrize("act", ["replace", "rollback", "compact"])
+def test_a_compaction_that_came_too_late_publishes_nothing(act):
+    built, done = table(), Future()
+    for stamp in (1, 2):
+        with built.writer() as writer:
+            writer.upsert(["a"], rows_for([1], stamp))
+    began, bases = built._generation, built._bases
+    if act == "replace":
+        built.replace(table())
+    else:
+        getattr(built, act)()
+    expected, number = built.lookup(["a", "b"]).tolist(), built.generation
+    built._compact_aside(began, bases, done)
+    assert done.result() is False
+    assert (built.lookup(["a", "b"]).tolist(), built.generation) == (expected, number)
+
+
+def test_a_compaction_that_fails_says_so(monkeypatch):
+    built = table()
+    with built.writer() as writer:
+        writer.upsert(["a"], rows_for([1], 1))
+    monkeypatch.setattr("semblance.tables.publishing.compacted", lambda base: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        built.compact_in_background().result()
+    monkeypatch.undo()
+    assert built.compact_in_background().result()  # nothing is held

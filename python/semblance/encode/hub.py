@@ -8,7 +8,8 @@ from pathlib import Path
 from ..errors import NotFoundError, UnsupportedError
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
-PATTERNS = ["*.json", "1_Pooling/*.json", "model.onnx*", "onnx/model.onnx*"]
+# "*" goes through folders; the weights of other runtimes (model.safetensors of the folder itself, .bin) stay there
+PATTERNS = ["*.json", "*_Dense/model.safetensors", "model.onnx*", "onnx/model.onnx*", "SHA256SUMS"]
 
 
 def is_repository(name: str) -> bool:
@@ -35,7 +36,7 @@ def fetch(name: str) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise UnsupportedError(
-            f"model: expected huggingface_hub to fetch {name!r}, got no such package (pip install huggingface_hub)"
+            f"model: expected huggingface_hub to fetch {name!r}, got no such package (pip install 'semblance[hub]')"
         ) from error
     repository, _, revision = name.partition("@")
     try:

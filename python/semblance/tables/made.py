@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -14,6 +15,7 @@ from .._core import table as _native
 from ..errors import ArgumentError, FormatError, UnsupportedError
 from .arrays import Bytes, Ints
 from .generation import VERSION, Generation, Layout, buckets_of, from_tensors, layout_of
+from .publishing import Published
 from .table import EmbeddingTable
 from .updates import TableWriter
 
@@ -202,7 +204,11 @@ class MadeTable(EmbeddingTable):
         """Raise UnsupportedError, as `writer` does."""
         raise self._read_only("compact")
 
-    def replace(self, other: EmbeddingTable) -> None:
+    def compact_in_background(self) -> Future[bool]:
+        """Raise UnsupportedError, as `writer` does."""
+        raise self._read_only("compact_in_background")
+
+    def replace(self, other: Published) -> None:
         """Raise UnsupportedError, as `writer` does.
 
         Parameters

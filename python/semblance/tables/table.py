@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._core import table as _native
-from ..errors import ArgumentError, NotFoundError, UnsupportedError
+from ..errors import ArgumentError, UnsupportedError
 from .arrays import Floats, float_array, integer_array, output_array, thread_count
 from .generation import DTYPES, Generation, Layout, check_missing, missing_row, score_many
 from .keys import KeySpace, key_space
-from .updates import TableWriter, WriterTurn, compacted
+from .publishing import Published
 
 if TYPE_CHECKING:
     from ..gpu import GpuTable
@@ -26,22 +25,13 @@ Dtype: TypeAlias = Literal["f32", "f16", "bf16", "i8", "i4", "i2", "fp8"]
 Progress: TypeAlias = Callable[[int, int], object]
 
 
-class EmbeddingTable:
+class EmbeddingTable(Published):
     """A table of embedding rows, read by key. Made by `from_dense` or `load`.
 
     All reading calls are safe from many threads at once and release the GIL. Every output element is one chain of fused
     multiply-adds in the order of the bag, so results are the same bits on every instruction set and with any number of
     threads; for i8, i4 and i2 they are FBGEMM's bits too.
     """
-
-    def __init__(self, generation: Generation) -> None:
-        self._generation = generation
-        self._previous: Generation | None = None
-        self._slot = _native.Slot(generation.native, generation.layout.keys.kind == "str")
-        self._rows: int | None = generation.live_count()
-        self._published = time.time()
-        self._counted = (0, 0)
-        self._writing = WriterTurn()
 
     @classmethod
     def from_dense(
@@ -333,99 +323,6 @@ class EmbeddingTable:
             "generation_age_s": time.time() - self._published,
         }
 
-    @property
-    def generation(self) -> int:
-        """The number of the generation that readers get; every publication has a higher one."""
-        return self._generation.number
-
-    def writer(self) -> TableWriter:
-        """Gather changes and publish them together.
-
-        Readers never wait: a call that is running goes on with the generation it began with.
-
-        Returns
-        -------
-        TableWriter
-            To be used in a ``with`` block, whose end publishes; one that raises publishes nothing.
-
-        Notes
-        -----
-        Cost of publication: a copy of all changes since the last `compact`; the base's rows are shared.
-
-        Examples
-        --------
-        >>> table = EmbeddingTable.from_dense(np.eye(2, dtype=np.float32), "f32", keys=[10, 20], missing="zero")
-        >>> with table.writer() as w:
-        ...     w.upsert([30], np.full((1, 2), 5, np.float32))
-        ...     w.remove([10])
-        >>> table.lookup([10, 20, 30]).tolist()
-        [[0.0, 0.0], [0.0, 1.0], [5.0, 5.0]]
-        """
-        return TableWriter(self._begin_writing, self._end_writing)
-
-    def rollback(self) -> None:
-        """Publish the generation before the last publication again, under a new number.
-
-        Raises
-        ------
-        NotFoundError
-            Where nothing was published since the table was made, compacted or rolled back.
-        """
-        with self._writing:
-            if self._previous is None:
-                raise NotFoundError("rollback: expected a previous generation, got none")
-            self._publish(replace(self._previous, number=self._generation.number + 1), None)
-
-    def compact(self) -> None:
-        """Fold changes into the base rows. Needs room for a second copy of them while it runs; ends `rollback`."""
-        with self._writing:
-            self._publish(compacted(self._generation), None)
-
-    def replace(self, other: EmbeddingTable) -> None:
-        """Serve another table's rows from now on, as one publication; both must have the same layout.
-
-        Parameters
-        ----------
-        other : EmbeddingTable
-            Its arrays are shared, not copied; changes it gets later are not seen.
-
-        Raises
-        ------
-        ArgumentError
-            For a table of another dim, format, key kind, hash seed, policy or padding.
-
-        Notes
-        -----
-        Cost: every page of rows and keys is touched first, so that readers of a mapped file meet no cold ones.
-        """
-        with self._writing:
-            mine, fresh = self._generation.layout, other._generation
-            if fresh.layout != mine:
-                raise ArgumentError(f"other: expected a table of the layout {mine}, got {fresh.layout}")
-            for part in (fresh.rows, fresh.buckets):
-                if part is not None:
-                    part.reshape(-1)[::4096].max(initial=0)
-            self._publish(replace(fresh, number=self._generation.number + 1), self._generation)
-
-    def _begin_writing(self) -> Generation:
-        self._writing.__enter__()
-        return self._generation
-
-    def _end_writing(self, fresh: Generation | None) -> None:
-        try:
-            if fresh is not None:
-                self._publish(fresh, self._generation)
-        finally:
-            self._writing.__exit__()
-
-    def _publish(self, fresh: Generation, previous: Generation | None) -> None:
-        native = self._generation.native
-        rows = fresh.live_count()
-        self._counted = (self._counted[0] + native.looked_up, self._counted[1] + native.unknown)
-        self._previous, self._generation, self._rows = previous, fresh, rows
-        self._slot.publish(fresh.native)
-        self._published = time.time()
-
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the table as one safetensors file: temporary file, fsync, rename.
 
@@ -486,6 +383,9 @@ class EmbeddingTable:
         from .. import storage
 
         tensors, metadata = storage.read(os.fspath(path), mmap=mmap, verify=verify)
+        rows = tensors.get("rows")
+        if not mmap and rows is not None and rows.dtype == np.uint8 and rows.ndim == 2:
+            tensors["rows"] = _native.settled(rows)
         return cls._from_tensors(tensors, metadata)
 
     def _tensors(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:

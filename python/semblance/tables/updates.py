@@ -158,6 +158,29 @@ def compacted(base: Generation) -> Generation:
     return replace(base, rows=rows, buckets=_native.build_buckets(keys, None), delta=None, number=base.number + 1)
 
 
+def on_top(folded: Generation, began: Generation, now: Generation) -> Generation:
+    """`folded`, which holds the changes of `began`, with those that `now` has beyond them."""
+    return replace(folded, delta=_since(began.delta, now.delta, folded.delta), number=now.number + 1)
+
+
+def _since(old: Delta | None, new: Delta | None, left: Delta | None) -> Delta | None:
+    """The changes of `new` that `old` does not have; those that are `left` of `old` stay."""
+    if old is None or new is None or not len(old.keys):
+        return new
+    order = np.argsort(old.keys)
+    place = order[np.minimum(np.searchsorted(old.keys, new.keys, sorter=order), len(order) - 1)]
+    live, lived = np.arange(len(new.keys)) < len(new.rows), place < len(old.rows)
+    same = (old.keys[place] == new.keys) & (live == lived)
+    both = np.flatnonzero(same & live)
+    same[both] = (new.rows[both] == old.rows[place[both]]).all(axis=1)
+    if left is not None:
+        same &= ~np.isin(new.keys, left.keys)
+    kept = np.ascontiguousarray(new.keys[~same])
+    if not len(kept):
+        return None
+    return Delta(kept, new.rows[~same[: len(new.rows)]], _native.build_buckets(kept, None))
+
+
 def _folded(base: Generation, delta: Delta) -> Generation:
     """Newer rows in the place of the older ones; keys that were pruned, or shared a row, get one after the others."""
     numbers = delta.keys[: len(delta.rows)]
