@@ -456,6 +456,8 @@ def _map(path: str, file: BinaryIO, size: int) -> np.ndarray:
     try:
         return np.frombuffer(_mmap.mmap(file.fileno(), size, access=_mmap.ACCESS_READ), np.uint8)
     except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) == errno.ENOMEM:
+            raise CapacityError(f"{path}: expected {size:,} bytes of address space for the file, got fewer") from error
         raise _error(path, "file", "a file that can be memory-mapped", error) from error
 
 

@@ -1,11 +1,13 @@
 """A long run of every fuzz target, in turns, until a sum of processor time is spent:
 
     cmake --preset fuzz && cmake --build build/fuzz        # the native targets, clang
-    pip install atheris                                    # the two of the Python face
+    cmake --preset fuzz-python && cmake --build build/fuzz-python   # the module for the two of the Python face,
+    pip install atheris numpy xxhash tokenizers                     # and what they need
     python tests/faults/campaign.py FOLDER [--seconds 7200] [--turn 400] [--targets build/fuzz/tests/native/fuzz]
+                                           [--module build/fuzz-python/_core.*.so]
 
 FOLDER keeps corpora, findings, the last logs and `turns.jsonl`; the same command goes on from there and prints the
-table. Time is the processor's, in user mode: a run that is paused (SIGSTOP) or beside others is not cut short, which is
+table (`--seconds 0`: the table alone). Without ``--module`` the Python targets use the module that is imported. Time is the processor's, in user mode: a run that is paused (SIGSTOP) or beside others is not cut short, which is
 also why libFuzzer's own limits, which look at the clock, are off. A turn that does not end when asked to is a hang.
 """
 
@@ -16,6 +18,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +27,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SEEDS = HERE.parent / "native" / "fuzz" / "corpus"
+PACKAGE = HERE.parent.parent / "python" / "semblance"
 PYTHON_TARGETS = ("fuzz_files", "fuzz_calls")
 NEVER = str(10**6)
 HANG_S = 60  # of processor time after a turn was asked to end
@@ -39,6 +43,21 @@ def user_seconds(pid: int) -> float | None:
     return None if fields[0] == "Z" else int(fields[11]) / TICKS
 
 
+def sanitised(module: Path, folder: Path) -> dict[str, str]:
+    """Environment of a Python process that imports this package with that module, under atheris's sanitizers."""
+    import atheris
+
+    package = folder / "python" / "semblance"
+    shutil.rmtree(package, ignore_errors=True)
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("_core*.so", "__pycache__"))
+    shutil.copy(module, package)
+    return {
+        "PYTHONPATH": os.pathsep.join([str(package.parent), os.environ.get("PYTHONPATH", "")]),
+        "LD_PRELOAD": f"{atheris.path()}/asan_with_fuzzer.so",
+        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",  # Python keeps memory; too much is an error
+    }
+
+
 def command(target: str, natives: Path, folder: Path) -> list[str]:
     """A target's process, its corpus first."""
     what = target.removeprefix("fuzz_")
@@ -51,11 +70,14 @@ def command(target: str, natives: Path, folder: Path) -> list[str]:
     return [str(natives / target), str(corpus), str(SEEDS / what), *options, "-use_value_profile=1"]
 
 
-def take_turn(target: str, natives: Path, folder: Path, seconds: float) -> dict[str, object]:
+def take_turn(target: str, given: argparse.Namespace, folder: Path, seconds: float) -> dict[str, object]:
     """Run one target for its share; what it spent and did."""
     log = folder / f"{target}.log"
+    more = sanitised(given.module, folder) if given.module and target in PYTHON_TARGETS else {}
     with log.open("wb") as out:
-        process = subprocess.Popen(command(target, natives, folder), stdout=out, stderr=out)
+        process = subprocess.Popen(
+            command(target, given.targets, folder), stdout=out, stderr=out, env={**os.environ, **more}
+        )
     asked = 0
     while (spent := user_seconds(process.pid)) is not None:
         if asked < 1 and spent > seconds:
@@ -111,13 +133,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=7200)
     parser.add_argument("--turn", type=float, default=400)
     parser.add_argument("--targets", type=Path, default=Path("build/fuzz/tests/native/fuzz"))
+    parser.add_argument("--module", type=Path)
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     folder = given.folder.resolve()
     targets = sorted(path.name for path in given.targets.glob("fuzz_*") if path.is_file()) + list(PYTHON_TARGETS)
     while (left := given.seconds - spent_by(turns_of(folder))) > 0:
         had = {target: spent_by([turn for turn in turns_of(folder) if turn["target"] == target]) for target in targets}
-        turn = take_turn(min(had, key=lambda name: had[name]), given.targets, folder, min(given.turn, max(left, 10)))
+        turn = take_turn(min(had, key=lambda name: had[name]), given, folder, min(given.turn, max(left, 10)))
         with (folder / "turns.jsonl").open("a") as out:
             out.write(json.dumps(turn) + "\n")
     table(folder)

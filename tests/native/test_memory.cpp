@@ -11,6 +11,7 @@
 
 #include "check.hpp"
 #include "core/error.hpp"
+#include "core/parallel.hpp"
 #include "core/rng.hpp"
 #include "index/vector_index.hpp"
 
@@ -229,9 +230,62 @@ void searches_answer_or_fail(const Layout& layout) {
   }
 }
 
+// Where memory runs out while links are exchanged and again while that is repaired, rows may be out of reach: the next
+// change, small as it is, brings them back. Lists of few links, so that many are given up.
+void a_failed_repair_is_made_up_for() {
+  constexpr std::size_t kMany = 240, kFew = 24;
+  IndexParams params = params_of(kLayouts[1]);
+  params.max_degree = 6;
+  const std::vector<float> rows = vectors(kMany + kFew, 3);
+  const std::vector<float> last(rows.end() - kFew * kDim, rows.end());
+  std::vector<std::int64_t> ids(kMany + kFew);
+  std::iota(ids.begin(), ids.end(), 0);
+  std::size_t refused = 0, torn = 0;
+  for (const bool all_after : {true, false}) {
+    for (long turn = 0, left = -1; left < 0; turn += all_after ? 1 : 8) {
+      VectorIndex index(params);
+      index.add({bytes(rows), ids.data(), kMany}, false, 1, nullptr, ids.data());
+      std::int64_t given[kFew];
+      for_good.store(all_after);
+      allowed.store(turn);
+      refused += !done([&] { index.add({bytes(last), ids.data() + kMany, kFew}, false, 1, nullptr, given); });
+      left = allowed.exchange(kPlenty);
+      torn += index.moment().rows->graph->torn();
+      add(index, 1, 5, 5000, false);
+      check_sound(index);
+    }
+  }
+  CHECK(refused > 0 && torn > 0);
+}
+
+// Without memory for a thread or for its ticket a job has fewer helpers, and none of its tickets outlives it.
+void jobs_do_without_helpers() {
+  constexpr std::size_t kItems = 400, kThreads = 140;  // more tickets than a block of the queue holds
+  std::vector<std::atomic<int>> seen(kItems);
+  const ChunkBody body = [&](std::size_t begin, std::size_t, std::size_t) { seen[begin].fetch_add(1); };
+  int runs = 0;
+  parallel_for(2, 2, 1, [](std::size_t, std::size_t, std::size_t) {});  // makes the pool
+  for (const bool all_after : {true, false}) {
+    for (long turn = 0, left = -1; left < 0; ++turn) {
+      for_good.store(all_after);
+      allowed.store(turn);
+      const bool finished = done([&] { parallel_for(kItems, kThreads, 1, body); });
+      left = allowed.exchange(kPlenty);
+      ++runs;
+      CHECK(finished);
+      for (const auto& count : seen) CHECK(count.load() == runs);
+    }
+    parallel_for(kItems, kThreads, 1, body);  // starts the threads that there was no memory for
+    ++runs;
+  }
+  CHECK(runs > 4);
+}
+
 }  // namespace
 
 int main() {
+  jobs_do_without_helpers();
+  a_failed_repair_is_made_up_for();
   for (const Layout& layout : kLayouts) {
     changes_are_whole_or_absent(layout);
     searches_answer_or_fail(layout);
