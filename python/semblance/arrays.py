@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -64,7 +64,7 @@ def int_ids(value: Any, name: str, n: int | None = None) -> I64:
     if type(value) is not np.ndarray or value.dtype != np.int64:
         value = as_array(value, name, want)
         if value.size == 0 and value.ndim == 1:
-            value = value.astype(np.int64)
+            value = np.empty(0, np.int64)
         if value.dtype == np.uint64 and value.size and int(value.max()) > np.iinfo(np.int64).max:
             raise ArgumentError(f"{name}: expected {want}, got uint64 values beyond int64")
     if value.dtype.kind not in "iu" or value.ndim != 1 or (n is not None and value.shape[0] != n):
@@ -79,6 +79,13 @@ def count(value: Any, name: str, least: int, most: int) -> int:
     if not least <= value <= most:
         raise ArgumentError(f"{name}: expected a whole number from {least} to {most}, got {value}")
     return int(value)
+
+
+def one_of(value: Any, name: str, words: Collection[str]) -> str:
+    """Return a word that is among those there are."""
+    if not isinstance(value, str) or value not in words:
+        raise ArgumentError(f"{name}: expected one of {', '.join(words)}, got {value!r:.80}")
+    return value
 
 
 def flag(value: Any, name: str) -> bool:

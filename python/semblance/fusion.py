@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import count, describe, number
+from .arrays import count, describe, number, one_of
 from .errors import ArgumentError
 from .results import Hits
 
@@ -57,8 +57,7 @@ def fuse(rankings: Sequence[Hits], method: str = "rrf", k: int = 10, weights: Se
     >>> fuse([by_words, by_meaning], k=2).ids.tolist()
     [[2, 4]]
     """
-    if method not in ("rrf", "weighted"):
-        raise ArgumentError(f"method: expected 'rrf' or 'weighted', got {method!r:.80}")
+    one_of(method, "method", ("rrf", "weighted"))
     k = count(k, "k", 1, MAX_K)
     checked = _checked(rankings)
     if weights is None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import choosing, codecs, kernels, storage
 from ._core import index as _native
-from .arrays import I64, Progress, as_array, count, describe, int_ids, progress_callback, thread_count
+from .arrays import I64, Progress, as_array, count, describe, int_ids, one_of, progress_callback, thread_count
 from .errors import ArgumentError, FormatError
 from .metadata import as_bytes, parameter, whole
 from .results import Report
@@ -274,8 +274,7 @@ class Index(Searchable):
         (1, False)
         """
         wanted = int_ids(ids, "ids")
-        if missing not in ("ignore", "error"):
-            raise ArgumentError(f"missing: expected 'ignore' or 'error', got {missing!r}")
+        one_of(missing, "missing", ("ignore", "error"))
         if missing == "error":
             absent = [int(i) for i in wanted if i not in self]
             if absent:
@@ -478,8 +477,7 @@ class Index(Searchable):
         array = as_array(vectors, "vectors", "shape (n, d)")
         if array.ndim != 2:
             raise ArgumentError(f"vectors: expected shape (n, d), got {describe(array)}")
-        if device not in ("cpu", "cuda"):
-            raise ArgumentError(f"device: expected 'cpu' or 'cuda', got {device!r}")
+        one_of(device, "device", ("cpu", "cuda"))
         bits = 8 if str(params.get("metric")) in codecs.BINARY_METRICS else 1
         if device == "cuda" and (bits == 8 or params.get("kind", "hnsw") != "hnsw"):
             raise ArgumentError("device: expected 'cpu' for a flat index or packed bits, got 'cuda'")

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import xxhash
 
+from .arrays import flag
 from .errors import ArgumentError, CapacityError, FormatError, NotFoundError
 
 try:
@@ -155,7 +156,7 @@ def read(
     Cost: one read and one xxh3_64 pass (several GB/s) of every byte; with ``mmap=True, verify=False`` only the header.
     Nothing is allocated on a header's word beyond the real size of the file.
     """
-    name = os.fspath(path)
+    name, mmap, verify = os.fspath(path), flag(mmap, "mmap"), flag(verify, "verify")
     with _open(name) as file:
         size = os.fstat(file.fileno()).st_size
         header_end, header = _read_header(name, file, size)

@@ -1,14 +1,16 @@
 """A long run of every fuzz target, in turns, until a sum of processor time is spent:
 
-    cmake --preset fuzz && cmake --build build/fuzz        # the native targets, clang
-    cmake --preset fuzz-python && cmake --build build/fuzz-python   # the module for the two of the Python face,
-    pip install atheris numpy xxhash tokenizers                     # and what they need
+    cmake --preset fuzz && cmake --build --preset fuzz                  # the native targets, clang
+    cmake --preset fuzz-python && cmake --build --preset fuzz-python    # the module for the two of the Python face
+    pip install atheris numpy xxhash tokenizers                         # and what they need
     python tests/faults/campaign.py FOLDER [--seconds 7200] [--turn 400] [--targets build/fuzz/tests/native/fuzz]
                                            [--module build/fuzz-python/_core.*.so]
 
 FOLDER keeps corpora, findings, the last logs and `turns.jsonl`; the same command goes on from there and prints the
-table (`--seconds 0`: the table alone). Without ``--module`` the Python targets use the module that is imported. Time is the processor's, in user mode: a run that is paused (SIGSTOP) or beside others is not cut short, which is
-also why libFuzzer's own limits, which look at the clock, are off. A turn that does not end when asked to is a hang.
+table (`--seconds 0`: the table alone). Without `--module` the Python targets use the module that is imported.
+
+Time is the processor's, in user mode: a run that is paused (SIGSTOP) or beside others is not cut short, which is also
+why libFuzzer's own limits, which look at the clock, are off. A turn that does not end when asked to is a hang.
 """
 
 from __future__ import annotations

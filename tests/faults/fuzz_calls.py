@@ -9,6 +9,7 @@ answer promises: shapes, order, ids that exist.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 import tempfile
@@ -24,6 +25,8 @@ from semblance.encode.tokenize import Tokenizer
 
 DTYPES = ("f4", "f8", "f2", "i8", "u8", "i4", "u1", "i1", "?", "U3", "O", "c8", "M8[s]")
 METRICS = ("l2", "cosine", "ip", "hamming", "jaccard")
+CONDITIONS = (None, "n > 3", "text IS NULL", "n IN (1, 2)", "drop table records", "1; 2", "(", "id = ?", "n" * 999)
+MODES = ("sum", "mean", "max")
 _scratch = tempfile.TemporaryDirectory()
 FOLDER = Path(_scratch.name)
 
@@ -177,8 +180,35 @@ def exact(v: Values) -> None:
 
 
 def keys_of(v: Values, n: int) -> Any:
-    """Keys of a table."""
-    return v.maybe((None, list(range(n)), np.arange(n) * 7, [f"k{i}" for i in range(n)])[v.below(4)])
+    """Keys of a table, some of them twice."""
+    made = (None, list(range(n)), np.arange(n) * 7, [f"k{i}" for i in range(n)], [v.below(20) for _ in range(n)])
+    return v.maybe(made[v.below(5)])
+
+
+def keys_asked(v: Values, n: int) -> Any:
+    """Keys to look up: rows that may be negative or too large, or words."""
+    return [f"k{v.below(40)}" for _ in range(n)] if v.below(4) == 0 else v.ids(n)
+
+
+def offsets_of(v: Values, n: int) -> Any:
+    """Ends of bags over n values; now and then they decrease, start above 0, or end beyond or before the values."""
+    offsets = sorted([0, n, *(v.below(n + 1) for _ in range(v.below(5)))])
+    if v.below(3) == 0:
+        offsets[v.below(len(offsets))] = v.number()
+    return v.maybe(offsets if v.below(2) or max(map(abs, offsets)) >= 2**63 else np.array(offsets, np.int64))
+
+
+def weights_of(v: Values, n: int) -> Any:
+    """Weights of n values, or of one more or less, or none that are numbers."""
+    some = np.ones(max(n + (0, 0, 0, 1, -1)[v.below(5)], 0), np.float32)
+    some[: v.below(2)] = (2.0, np.nan, np.inf, -1e38)[v.below(4)]
+    return v.maybe((None, some)[v.below(2)])
+
+
+def bags_of(v: Values) -> tuple[Any, Any, Any]:
+    """(values, offsets, weights) of a pooled look-up."""
+    n = v.below(12)
+    return keys_asked(v, n), offsets_of(v, n), weights_of(v, n)
 
 
 def table_calls(v: Values) -> None:
@@ -210,23 +240,143 @@ def written(table: sb.EmbeddingTable, v: Values) -> None:
 
 
 def grouped(table: sb.EmbeddingTable, v: Values) -> None:
-    group = sb.TableGroup({"a": table, "b": v.maybe(table)})
-    out = group.lookup({"a": v.ids(3), "b": v.maybe((v.ids(4), [0, 1, 2, 4]))})
-    assert out.ndim == 2
+    mode = v.maybe(MODES[v.below(3)])
+    group = sb.TableGroup({"a": table, "b": v.maybe(table)}, {"x": "a", "y": v.maybe(("b", mode))})
+    n = v.below(6)
+    bags = (keys_asked(v, 2 * n), v.maybe(offsets_of(v, 2 * n)), weights_of(v, 2 * n))
+    given = ({"x": keys_asked(v, n), "y": v.maybe(bags[: 2 + v.below(2)])}, np.array([v.number() % 40] * 2 * n))
+    out = group.lookup(v.maybe(given[0] if v.below(3) else given[1].reshape(n, 2)))
+    assert out.shape[1] == group.dim
+
+
+def pooled(table: sb.EmbeddingTable, v: Values) -> None:
+    values, offsets, weights = bags_of(v)
+    out = table.pool(values, offsets, weights=weights, mode=v.maybe(MODES[v.below(3)]), threads=v.maybe(1))
+    assert out.shape == (len(offsets) - 1, table.dim)
+    assert offsets[0] == 0
+    assert offsets[-1] == np.size(values)
+
+
+def scored(table: sb.EmbeddingTable, v: Values) -> None:
+    keys, many = keys_asked(v, 4), v.below(3)
+    scores = table.score(v.maybe(v.array(many, table.dim) if many else np.ones(table.dim, np.float32)), keys)
+    assert scores.dtype == np.float32
+
+
+def looked_up(table: sb.EmbeddingTable, v: Values) -> None:
+    keys = keys_asked(v, 4)
+    out = table.lookup(keys, out=v.maybe(None), threads=v.maybe(1))
+    assert out.shape == (*np.shape(keys), table.dim)
 
 
 def table_kept(table: sb.EmbeddingTable, v: Values) -> None:
-    table.save(FOLDER / "table")
-    sb.EmbeddingTable.load(FOLDER / "table", mmap=v.maybe(True))
+    """Saved and loaded again, the file as it is, cut, or with a byte changed."""
+    path = FOLDER / "table"
+    table.save(path)
+    hurt = bytearray(path.read_bytes())
+    kind, place, mmap, verify = v.below(3), v.byte() << 8 | v.byte(), v.maybe(True), v.maybe(bool(v.below(2)))
+    if kind == 1:
+        del hurt[len(hurt) * place >> 16 :]
+    elif kind == 2:
+        hurt[len(hurt) * place >> 16] ^= 1 + v.below(255)
+    path.write_bytes(hurt)
+    again = sb.EmbeddingTable.load(path, mmap=mmap, verify=verify)
+    for use in (pooled, looked_up, scored, written):
+        use(again, v)
 
 
 TABLE_CALLS: list[Callable[[Any, Values], Any]] = [
-    written, grouped, table_kept,
-    lambda table, v: table.lookup(v.ids(4), out=v.maybe(None)),
-    lambda table, v: table.pool(v.ids(4), v.maybe([0, 1, 4]), weights=v.maybe(None), mode=v.maybe("mean")),
-    lambda table, v: table.score(v.maybe(np.ones(table.dim, np.float32)), v.ids(4)),
+    written, grouped, table_kept, pooled, pooled, scored, looked_up,
     lambda table, v: v.maybe(3) in table,
     lambda table, v: table.stats(),
+    lambda table, v: table.rollback(),
+    lambda table, v: table.compact(),
+]  # fmt: skip
+
+
+def spaces_calls(v: Values) -> None:
+    """An index of several spaces."""
+    index = sb.SpacesIndex(
+        v.maybe({"a": 8, "b": 8 * v.below(3)}), v.maybe(METRICS[1 + v.below(2)]), max_degree=8, ef_construction=16
+    )
+
+    def items(n: int) -> Any:
+        some = {name: v.array(n, d) for name, d in index.spaces.items() if v.below(4)}
+        return v.maybe(some if v.below(4) else v.array(n, sum(index.spaces.values())))
+
+    def weights() -> Any:
+        return v.maybe({"a": v.maybe(v.byte() / 64 - 1), "b": v.maybe([0.5] * v.below(4))} if v.below(2) else None)
+
+    for _ in range(8):
+        n = v.below(8)
+        some, ids = items(n), v.ids(n)
+        try:
+            match v.below(5):
+                case 0 | 1:
+                    (index.add if v.below(2) else index.upsert)(some, ids)
+                case 2:
+                    hits = index.search(some, v.maybe(3), weights(), exact=v.maybe(bool(v.below(2))))
+                    assert hits.ids.shape == hits.distances.shape
+                case 3:
+                    index.remove(ids)
+                    index.get(index.ids()[:3])
+                case 4:
+                    index.tune(some, v.maybe(2), v.maybe(0.9), weights())
+        except sb.Error:
+            continue
+    assert index.check().ok
+
+
+def row(v: Values, d: int) -> Any:
+    """A vector that mostly fits."""
+    rows = v.array(1, d)
+    return rows[0] if isinstance(rows, np.ndarray) and rows.ndim and len(rows) else rows
+
+
+def record(v: Values, d: int) -> Any:
+    """A record that mostly fits."""
+    made = {"id": v.maybe((v.below(12), f"r{v.below(9)}")[v.below(2)]), "vector": v.maybe(row(v, d))}
+    made["n"] = v.maybe(v.number())
+    made[("text", "x", "n", "id")[v.below(4)]] = v.anything()
+    return v.maybe(made)
+
+
+def collection_calls(v: Values) -> None:
+    """A collection in memory of its own folder, and any calls on it."""
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+        db = sb.Collection.open(Path(folder) / "items.db", dim=v.maybe(8), indexed=v.maybe(("n",)))
+        try:
+            for _ in range(6):
+                with contextlib.suppress(sb.Error):
+                    COLLECTION_CALLS[v.below(len(COLLECTION_CALLS))](db, v)
+            assert db.check()
+        finally:
+            db.close()
+
+
+def put(db: sb.Collection, v: Values) -> None:
+    records = v.maybe([record(v, 8) for _ in range(v.below(4))])
+    before = len(db)
+    try:
+        (db.add if v.below(2) else db.upsert)(records, batch=v.maybe(100))
+    except (sb.Error, TypeError):
+        assert len(db) == before
+        raise sb.Error("refused") from None
+
+
+def asked(db: sb.Collection, v: Values) -> None:
+    where = v.maybe(CONDITIONS[v.below(len(CONDITIONS))])
+    hits = db.search(v.maybe(row(v, 8)), k=v.maybe(3), where=where, hybrid=v.maybe(False))
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+COLLECTION_CALLS: list[Callable[[Any, Values], Any]] = [
+    put, put, asked,
+    lambda db, v: db.remove(v.maybe([v.below(12), "r1"]), strict=v.maybe(False)),
+    lambda db, v: db.get(v.maybe(v.below(12))),
+    lambda db, v: db.checkpoint(),
+    lambda db, v: db.compact(),
+    lambda db, v: len(list(db.ids())),
 ]  # fmt: skip
 
 TOKENIZER = Tokenizer(tokenizer_json())
@@ -245,7 +395,7 @@ def texts(v: Values) -> None:
     assert np.isfinite(vectors).all()
 
 
-DOORS = (index_calls, index_calls, exact, table_calls, table_calls, texts)
+DOORS = (index_calls, index_calls, exact, table_calls, table_calls, texts, spaces_calls, collection_calls)
 
 
 def one_input(data: bytes) -> None:

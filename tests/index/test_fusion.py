@@ -66,7 +66,7 @@ HITS = sb.Hits(np.zeros((1, 1), np.int64), np.zeros((1, 1), np.float32))
         (lambda: sb.fuse(HITS), "rankings: expected a list of Hits"),
         (lambda: sb.fuse([1]), r"rankings\[0\]: expected Hits, got int"),
         (lambda: sb.fuse([HITS, sb.Hits(HITS.ids[:0], HITS.distances[:0])]), r"rankings\[1\]: expected ids and dist"),
-        (lambda: sb.fuse([HITS], method="sum"), "method: expected 'rrf' or 'weighted', got 'sum'"),
+        (lambda: sb.fuse([HITS], method="sum"), "method: expected one of rrf, weighted, got 'sum'"),
         (lambda: sb.fuse([HITS], k=0), "k: expected a whole number from 1"),
         (lambda: sb.fuse([HITS], weights=[1, 2]), "weights: expected 1 numbers"),
         (lambda: sb.fuse([HITS], weights=[-1]), r"weights\[0\]: expected a number from 0"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import flag
 from ..errors import ArgumentError, Error, NotFoundError
 from . import store
 from .encoding import EncoderSlot, TextEncoder, load_encoder
@@ -27,6 +28,7 @@ from .records import (
     check_new,
     checked_ids,
     checked_row,
+    is_scalar,
     missing_ids,
 )
 from .store import Store
@@ -218,7 +220,7 @@ class Collection(Queryable):
         NotFoundError
             With ``strict=True``, an id that does not exist; nothing is removed then.
         """
-        wanted = list(dict.fromkeys(checked_ids(ids)))
+        wanted, strict = list(dict.fromkeys(checked_ids(ids))), flag(strict, "strict")
         with self._store.writing() as connection:
             existing = store.keys_of(connection, wanted)
             if strict and len(existing) < len(wanted):
@@ -297,7 +299,7 @@ class Collection(Queryable):
             raise ArgumentError(f"batch: expected an integer of at least 1, got {batch!r}")
         if isinstance(records, Mapping):
             records = [records]
-        if isinstance(records, str | bytes) or not isinstance(records, Iterable):
+        if isinstance(records, str | bytes) or not isinstance(records, Iterable) or is_scalar(records):
             raise ArgumentError(f"records: expected dicts, got {type(records).__name__}")
         rows: Iterator[Row] = (
             checked_row(record, f"records[{at}]", self._settings.dim) for at, record in enumerate(records)

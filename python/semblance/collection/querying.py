@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import flag
 from ..errors import ArgumentError, NotFoundError
 from . import store
 from .checking import CheckReport, check_collection
@@ -81,6 +82,7 @@ class Queryable:
         self._check_open()
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise ArgumentError(f"k: expected an integer of at least 1, got {k!r}")
+        hybrid = flag(hybrid, "hybrid")
         texts, vectors, single = self._searcher.queries(query)
         if hybrid and texts is None:
             raise ArgumentError("query: expected text for a hybrid search, got a vector")

@@ -38,11 +38,16 @@ def checked_id(value: Any, where: str = "id") -> RecordId:
     raise ArgumentError(f"{where}: expected non-empty text or an integer of 64 bits, got {value!r}")
 
 
+def is_scalar(value: Any) -> bool:
+    """Whether it is an array of no dimensions, which has the methods of an iterable and is none."""
+    return isinstance(value, np.ndarray) and value.ndim == 0
+
+
 def checked_ids(values: Any, where: str = "ids") -> list[RecordId]:
     """Return the ids as a list; one id alone is a list of one."""
     if isinstance(values, str | int | np.integer):
         return [checked_id(values, where)]
-    if not isinstance(values, Iterable) or isinstance(values, bytes | Mapping):
+    if not isinstance(values, Iterable) or isinstance(values, bytes | Mapping) or is_scalar(values):
         raise ArgumentError(f"{where}: expected an id or ids, got {type(values).__name__}")
     return [checked_id(value, f"{where}[{at}]") for at, value in enumerate(values)]
 

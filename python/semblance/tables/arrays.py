@@ -26,8 +26,10 @@ def integer_array(where: str, values: ArrayLike) -> Ints:
     array = as_array(values, where, "integers")
     if array.dtype == np.int64 and array.flags.c_contiguous:
         return array
-    if array.dtype.kind not in "iu" and array.size:
-        raise ArgumentError(f"{where}: expected integers, got {describe(array)}")
+    if array.dtype.kind not in "iu":
+        if array.size:
+            raise ArgumentError(f"{where}: expected integers, got {describe(array)}")
+        return np.empty(array.shape, np.int64)
     if array.dtype == np.uint64:
         return np.ascontiguousarray(array).view(np.int64).reshape(array.shape)
     return np.ascontiguousarray(array, dtype=np.int64).reshape(array.shape)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._core import table as _native
+from ..arrays import one_of
 from ..errors import ArgumentError
 from .arrays import Bytes
 from .generation import Layout, check_missing
@@ -99,10 +100,10 @@ def made_table(recipe: Recipe, dtype: str, keys: Any, missing: str, padding: int
         raise ArgumentError(f"rows: expected a number from 0 on, got {rows!r}")
     buckets: Bytes | None = None
     if rows is None:
-        if missing not in ("error", "zero"):
+        if not isinstance(missing, str) or missing not in ("error", "zero"):
             raise ArgumentError(f"missing: expected no policy where every key has a row, got {missing!r}")
-        if keys not in (None, "int64", "str"):
-            raise ArgumentError(f"keys: expected 'int64' or 'str', got {keys!r}")
+        if keys is not None:
+            one_of(keys, "keys", ("int64", "str"))
         space = KeySpace("str") if keys == "str" else KeySpace("int64")
     else:
         check_missing(missing, rows)

@@ -143,9 +143,10 @@ class Generation:
 
 def check_missing(missing: str, rows: int) -> None:
     """Raises ArgumentError unless `missing` is a policy that a table of so many rows can have."""
-    if missing in ("zero", "mean", "error"):
+    policy = missing if isinstance(missing, str) else ""
+    if policy in ("zero", "mean", "error"):
         return
-    number = missing[4:] if isinstance(missing, str) and missing.startswith("row:") else ""
+    number = policy[4:] if policy.startswith("row:") else ""
     if not number.isdecimal() or int(number) >= rows:
         raise ArgumentError(
             f"missing: expected 'zero', 'mean', 'error' or 'row:n' with n below {rows}, got {missing!r}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from .._core import table as _native
-from ..arrays import describe
+from ..arrays import describe, one_of
 from ..errors import ArgumentError
 from .arrays import Floats, float_array, integer_array, thread_count
 from .table import EmbeddingTable, Mode
@@ -57,11 +57,13 @@ class TableGroup:
         self._tables: list[EmbeddingTable] = []
         modes: list[str] = []
         for field, spec in specs.items():
-            name, mode = (spec, "sum") if isinstance(spec, str) else spec
-            if name not in tables:
-                raise ArgumentError(f"fields: expected a table name for {field!r}, got {name!r}")
-            if mode not in _MODES:
-                raise ArgumentError(f"fields: expected a mode of {', '.join(_MODES)} for {field!r}, got {mode!r}")
+            pair = (spec, "sum") if isinstance(spec, str) else spec
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise ArgumentError(
+                    f"fields: expected a table name, or one and a mode, for {field!r}, got {pair!r:.80}"
+                )
+            name = one_of(pair[0], f"fields[{field!r}]: table", list(tables))
+            mode = one_of(pair[1], f"fields[{field!r}]: mode", _MODES)
             if not isinstance(tables[name], EmbeddingTable):
                 raise ArgumentError(f"tables: expected an EmbeddingTable for {name!r}, got {describe(tables[name])}")
             self._tables.append(tables[name])

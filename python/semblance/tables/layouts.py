@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import one_of
 from ..errors import ArgumentError
 from .arrays import Bytes
 from .generation import DTYPES, Generation, Layout, check_missing
@@ -82,11 +83,10 @@ def import_rows(rows: Bytes, dtype: str, dim: int, layout: Source = "fbgemm", mi
     ArgumentError
         For rows of another width, NaN or infinite heads, and f32 heads that fp16 cannot hold exactly.
     """
-    if dtype not in DTYPES or layout not in ("fbgemm", "torch") or missing == "mean":
-        raise ArgumentError(
-            f"dtype, layout, missing: expected a row format, 'fbgemm' or 'torch', and no 'mean', got {dtype!r}, "
-            f"{layout!r} and {missing!r}"
-        )
+    one_of(dtype, "dtype", DTYPES)
+    one_of(layout, "layout", ("fbgemm", "torch"))
+    if isinstance(missing, str) and missing == "mean":
+        raise ArgumentError("missing: expected 'zero', 'error' or 'row:n' for rows that are encoded, got 'mean'")
     if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.ndim != 2:
         raise ArgumentError(f"rows: expected uint8 of shape (n, row bytes), got {type(rows).__name__}")
     check_missing(missing, len(rows))

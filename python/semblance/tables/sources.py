@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._core import table as _native
+from ..arrays import one_of
 from ..errors import ArgumentError
 from .arrays import Ints, float_array, integer_array
 from .composing import Combine, Pick, as_table, composed, dtype_of, made_table, part_state, word
@@ -362,8 +363,7 @@ def _overlapping(values: ArrayLike, block: int, dtype: str) -> Made:
     flat = float_array("values", values, "(m,)", 1)
     if len(flat) < block:
         raise ArgumentError(f"values: expected at least a block of {block}, got {len(flat)}")
-    if dtype not in ("f32", "f16", "bf16"):
-        raise ArgumentError(f"dtype: expected 'f32', 'f16' or 'bf16', got {dtype!r}")
+    one_of(dtype, "dtype", ("f32", "f16", "bf16"))
     circle = np.concatenate([flat, flat[: block - 1]])
     stored = _native.encode(np.ascontiguousarray(circle[:, None]), dtype, 1, None)
     recipe = Recipe("overlapping", {"dim": block, "dtype": dtype}, len(flat), values=stored)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._core import table as _native
+from ..arrays import as_array, one_of
 from ..errors import ArgumentError, UnsupportedError
 from .arrays import Floats, float_array, integer_array, output_array, thread_count
 from .generation import DTYPES, Generation, Layout, check_missing, missing_row, score_many
@@ -93,8 +94,7 @@ class EmbeddingTable(Published):
         array([[0., 0., 1., 0.]], dtype=float32)
         """
         dense = float_array("weights", weights, "(n, d)", 2)
-        if dtype not in DTYPES:
-            raise ArgumentError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
+        one_of(dtype, "dtype", DTYPES)
         if dense.shape[1] == 0:
             raise ArgumentError(f"weights: expected at least one column, got shape {dense.shape}")
         check_missing(missing, len(dense))
@@ -264,8 +264,9 @@ class EmbeddingTable(Published):
         [3.0, 1.0]
         """
         generation = self._generation
-        many = np.ndim(query) == 2
-        queries = float_array("query", query, f"({'q, ' * many}{self.dim})", 2 if many else 1)
+        given = as_array(query, "query", f"float32 of shape ({self.dim},) or (q, {self.dim})")
+        many = given.ndim == 2
+        queries = float_array("query", given, f"({'q, ' * many}{self.dim})", 2 if many else 1)
         wanted = generation.layout.keys.array("keys", keys)
         if not many:
             result = np.empty(wanted.shape, np.float32)
