@@ -253,7 +253,7 @@ def test_opening_with_what_does_not_fit(open_db: Open, films: Films, tmp_path: P
         open_db(metric="l2")
     with pytest.raises(ArgumentError, match="encoder: expected encode, dim and fingerprint, got object"):
         open_db(encoder=object())
-    for indexed in ("year", ("a.",), ('"',), ("id",), (5,)):
+    for indexed in ("year", ("a.",), ('"',), ("id",), (5,), None, 3, np.array("year")):
         with pytest.raises(ArgumentError, match=r"indexed|field"):
             open_db(indexed=indexed)
     for new in ({"metric": "hamming"}, {"dim": 0}, {"dim": True}, {"encoder": HashEncoder(), "dim": 5}):
@@ -442,6 +442,20 @@ def test_removed_text_is_gone_from_the_files(open_db: Open, tmp_path: Path) -> N
     raw.close()
     content = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert b"adamantium" not in content
+
+
+def test_arrays_without_axes_and_flags_that_are_arrays_are_refused(open_db: Open) -> None:
+    db = open_db(dim=2)
+    db.add({"id": 1, "vector": [1, 1]})
+    for call, message in (
+        (lambda: db.remove(np.array(1.5)), "ids: expected an id or ids"),
+        (lambda: db.add(np.array(3)), "records: expected dicts"),
+        (lambda: db.remove([1], strict=np.zeros(2)), "strict: expected True or False"),  # type: ignore[arg-type]
+        (lambda: db.search([1, 1], hybrid=np.zeros(2)), "hybrid: expected True or False"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            call()
+    assert db.ids() == [1]
 
 
 def test_replaced_rows_are_given_back(open_db: Open, tmp_path: Path) -> None:

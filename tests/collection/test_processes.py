@@ -83,25 +83,19 @@ def test_kill_at_any_moment_loses_nothing_acknowledged(tmp_path: Path) -> None:
 def test_two_processes_read_while_one_writes(open_db: Open, tmp_path: Path) -> None:
     open_db(dim=4, metric="l2").close()
     path = tmp_path / "items.db"
-    readers = [start("read", path, 3), start("read", path, 3)]
-    writer = start("churn", path, 3, 1)
-    outputs = [process.communicate(timeout=60) for process in (*readers, writer)]
+    readers = [start("read", path, 40), start("read", path, 40)]
+    writer = start("churn", path, 40, 1)
+    outputs = [process.communicate() for process in (*readers, writer)]
     assert [errors for _, errors in outputs] == ["", "", ""]
-    for output, _ in outputs[:2]:
-        searches, largest = map(int, output.split())
-        assert searches > 3
-        assert largest >= 10
-    assert int(outputs[2][0]) > 3
+    assert [output for output, _ in outputs[:2]] == ["400\n", "400\n"]
 
 
 def test_two_processes_write_by_turns(open_db: Open, tmp_path: Path) -> None:
     db = open_db(dim=4, metric="l2")
-    writers = [start("churn", tmp_path / "items.db", 2, first) for first in (1, 1_000_000)]
-    outputs = [process.communicate(timeout=60) for process in writers]
-    assert [errors for _, errors in outputs] == ["", ""]
-    batches = sum(int(output) for output, _ in outputs)
-    assert len(db) == 10 * batches
-    assert len(db.search(np.zeros(4, np.float32), k=100_000)) == 10 * batches
+    writers = [start("churn", tmp_path / "items.db", 40, first) for first in (1, 1_000_000)]
+    assert [process.communicate()[1] for process in writers] == ["", ""]
+    assert len(db) == 10 * 80
+    assert len(db.search(np.zeros(4, np.float32), k=100_000)) == 10 * 80
     db.add({"id": "mine", "vector": [0, 0, 0, 0]})
     assert db.check()
 
@@ -164,10 +158,10 @@ def test_threads_share_one_object(open_db: Open) -> None:
     for thread in threads:
         thread.start()
     for thread in threads[:3]:
-        thread.join(60)
+        thread.join()
     stop.set()
     for thread in threads[3:]:
-        thread.join(60)
+        thread.join()
     assert errors == []
     assert len(db) == 3 * 12 * 9
     assert db.check()
@@ -191,7 +185,7 @@ def test_closing_while_others_search(open_db: Open) -> None:
     time.sleep(0.05)
     db.close()
     for thread in threads:
-        thread.join(30)
+        thread.join()
     assert len(seen) == 3
     assert all("got a closed one" in text for text in seen)
 

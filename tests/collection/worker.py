@@ -32,11 +32,11 @@ def write(path: str, first: int, batch: int) -> None:
         n += batch
 
 
-def read(path: str, seconds: float) -> None:
-    """Search while another process writes in batches of 10 whose members share ``batch``; tell what was consistent."""
+def read(path: str, count: int) -> None:
+    """Search while another process writes so many batches of 10 whose members share ``batch``; tell how many came."""
     db = Collection.open(path)
-    end, searches, largest = time.monotonic() + seconds, 0, 0
-    while time.monotonic() < end:
+    largest = 0
+    while largest < 10 * count:
         hits = db.search(np.zeros(4, np.float32), k=100_000)
         batches: dict[int, int] = {}
         for hit in hits:
@@ -44,22 +44,19 @@ def read(path: str, seconds: float) -> None:
             assert hit.score == -(float(hit.record["x"]) ** 2), hit
         assert set(batches.values()) <= {10}, batches  # whole batches only
         assert len(hits) >= largest
-        searches, largest = searches + 1, len(hits)
+        largest = len(hits)
     assert db.check()
-    say(searches, largest)
+    say(largest)
 
 
-def churn(path: str, seconds: float, start: int) -> None:
-    """Add batches of 10 with x near ``start``."""
+def churn(path: str, count: int, start: int) -> None:
+    """Add so many batches of 10 with x near ``start``."""
     db = Collection.open(path)
-    end, batch = time.monotonic() + seconds, start
-    while time.monotonic() < end:
+    for batch in range(start, start + count):
         rows = [{"id": batch * 10 + i, "vector": [batch, 0, 0, 0], "x": batch, "batch": batch} for i in range(10)]
         db.add(rows)
-        batch += 1
         time.sleep(0.01)
     db.close()
-    say(batch - start)
 
 
 if __name__ == "__main__":
@@ -67,6 +64,6 @@ if __name__ == "__main__":
     if command == "write":
         write(path, int(numbers[0]), int(numbers[1]))
     elif command == "read":
-        read(path, float(numbers[0]))
+        read(path, int(numbers[0]))
     else:
-        churn(path, float(numbers[0]), int(numbers[1]))
+        churn(path, int(numbers[0]), int(numbers[1]))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import random
-import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,19 @@ def change_for_ever(folder: Path, first: int, say: Say) -> None:
         say(turn)
 
 
+def read_for_ever(folder: Path, say: Say) -> None:
+    """Search while another process writes: whole records of turns that began, each turn at most once."""
+    db = sb.Collection.open(folder / "items.db")
+    while True:
+        hits = db.search(rows(1, 7)[0], k=50)
+        said = [(int(hit.id), hit.record["turn"]) for hit in hits]
+        assert len({id for id, _ in said}) == len(said)
+        for id, turn in said:
+            assert turn in (id // 10, -(id // 10)), f"record {id} of turn {turn}"
+            assert turn > 0 or id % 10 == 0, f"record {id} replaced in turn {turn}"
+        say(len(hits))
+
+
 def index_fault(folder: Path, acknowledged: int) -> str:
     """What is wrong with the index file; "" for nothing."""
     index = sb.Index.load(folder / "a.sb")
@@ -81,30 +94,52 @@ def collection_fault(folder: Path, acknowledged: int) -> str:
 
 
 def killed_once(work: Callable[[Path, int, Say], None], folder: Path, first: int, chance: random.Random) -> int:
-    """Fork, work, kill at a random moment, one time in five of opening the files; the last turn acknowledged."""
+    """Fork, work, kill at a random moment of the first turns, or of opening the files; the last turn acknowledged."""
+    child, receiver = child_that(lambda say: work(folder, first, say))
+    turns = b"".join(os.read(receiver, 8) for _ in range(chance.randrange(4)))  # the first is said once they are open
+    time.sleep(chance.uniform(0.001, 0.06))
+    turns += killed(child, receiver)
+    return int.from_bytes(turns[-8:], "little") if turns else first - 1
+
+
+def child_that(work: Callable[[Say], None]) -> tuple[int, int]:
+    """(process, pipe that says its numbers) of a fork that works until it is killed."""
     receiver, sender = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             os.close(receiver)
-            work(folder, first, lambda turn: os.write(sender, turn.to_bytes(8, "little")) and None)
+            work(lambda number: os.write(sender, number.to_bytes(8, "little")) and None)
         finally:
             os._exit(1)
     os.close(sender)
-    if chance.random() > 0.2:
-        select.select([receiver], [], [])
-    time.sleep(chance.uniform(0.001, 0.12))
+    return child, receiver
+
+
+def killed(child: int, receiver: int) -> bytes:
+    """What a child said in all, once it is killed."""
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     with open(receiver, "rb") as said:
-        turns = said.read()
+        words = said.read()
     if not os.WIFSIGNALED(status):
-        raise AssertionError(f"the child ended by itself in turn {len(turns) // 8} from {first}")
-    return int.from_bytes(turns[-8:], "little") if turns else first - 1
+        raise AssertionError(f"the child ended by itself after {len(words) // 8} words")
+    return words
 
 
-def kill_trials(what: str, count: int, folder: Path) -> tuple[int, list[str]]:
-    """(turns acknowledged in all, promises broken) over so many kills."""
+@contextmanager
+def readers(count: int, folder: Path) -> Iterator[list[int]]:
+    """So many processes that search a collection; afterwards the list holds how often each did."""
+    children = [child_that(lambda say: read_for_ever(folder, say)) for _ in range(count)]
+    searches: list[int] = []
+    try:
+        yield searches
+    finally:
+        searches += [len(killed(*child)) // 8 for child in children]
+
+
+def kill_trials(what: str, count: int, folder: Path, beside: int = 0) -> tuple[int, list[str]]:
+    """(turns acknowledged in all, promises broken) over so many kills, so many processes reading beside them."""
     folder.mkdir()
     work, fault = (save_for_ever, index_fault) if what == "index" else (change_for_ever, collection_fault)
     if what == "index":
@@ -112,11 +147,13 @@ def kill_trials(what: str, count: int, folder: Path) -> tuple[int, list[str]]:
     else:
         sb.Collection.open(folder / "items.db", dim=D).close()
     chance, turn, bad = random.Random(7), 0, []
-    for kill in range(count):
-        turn = killed_once(work, folder, turn + 1, chance)
-        wrong = fault(folder, turn)
-        if what == "index":
-            turn = int(sb.Index.load(folder / "a.sb").metadata["turn"])
-        if wrong:
-            bad.append(f"{what}: kill {kill}, turn {turn}: {wrong}")
+    with readers(beside, folder) as searches:
+        for kill in range(count):
+            turn = killed_once(work, folder, turn + 1, chance)
+            wrong = fault(folder, turn)
+            if what == "index":
+                turn = int(sb.Index.load(folder / "a.sb").metadata["turn"])
+            if wrong:
+                bad.append(f"{what}: kill {kill}, turn {turn}: {wrong}")
+    bad += ["a reader never searched" for number in searches if not number]
     return turn, bad

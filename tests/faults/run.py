@@ -96,9 +96,12 @@ def kill(given: argparse.Namespace) -> bool:
     print("| what | kills | turns acknowledged | broken |")
     print("|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
-        for what in ("index", "collection"):
-            turns, wrong = kill_trials(what, given.count, Path(scratch) / what)
-            print(f"| {what} | {given.count} | {turns} | {len(wrong)} |", flush=True)
+        for what, beside in (("index", 0), ("collection", 0), ("collection", 2)):
+            name = f"{what}, {beside} readers beside" if beside else what
+            if given.kinds and name not in given.kinds:
+                continue
+            turns, wrong = kill_trials(what, given.count, Path(scratch) / name, beside)
+            print(f"| {name} | {given.count} | {turns} | {len(wrong)} |", flush=True)
             bad += wrong
     return told(bad)
 

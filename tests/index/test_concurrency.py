@@ -40,7 +40,7 @@ def run_together(*works: Callable[[Callable[[], bool]], None], seconds: float = 
     stop.wait(seconds)
     stop.set()
     for thread in threads:
-        thread.join(60)
+        thread.join()
     if errors:
         raise errors[0]
 
@@ -187,28 +187,28 @@ def test_everything_at_once(options: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_a_search_does_not_wait_for_a_writer() -> None:
-    rows = sample("l2", 5_000, 128)
-    index = sb.Index(128, metric="l2", ef_construction=400)
+    """The writer is held in the middle of its work until the searches are through."""
+    rows = sample("l2", 3000, 64)
+    index = sb.Index(64, metric="l2", ef_construction=200)
     index.add(rows[:200])
-    finished = threading.Event()
+    writing, searched = threading.Event(), threading.Event()
+
+    def held(done: int, total: int) -> None:
+        writing.set()
+        assert searched.wait(600), "searches wait for the writer"
 
     def add() -> None:
-        index.add(rows[200:], threads=1)
-        finished.set()
+        index.add(rows[200:], threads=1, progress=held)
 
     writer = threading.Thread(target=add)
     writer.start()
-    searches = 0
-    while not finished.is_set():
-        hits = index.search(rows[:1], 1, threads=1)
-        assert hits.ids[0, 0] == 0
-        if not finished.is_set():
-            searches += 1
-        assert searches < 200 or len(index) in (200, 5_000)
-        time.sleep(0.001)
+    writing.wait()
+    for _ in range(50):
+        assert index.search(rows[:1], 1, threads=1).ids[0, 0] == 0
+        assert len(index) == 200
+    searched.set()
     writer.join()
-    assert searches > 20
-    assert len(index) == 5_000
+    assert len(index) == 3000
 
 
 def test_one_filter_in_many_threads() -> None:

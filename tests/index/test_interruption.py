@@ -19,10 +19,10 @@ import semblance as sb
 pytestmark = pytest.mark.once
 
 D = 64
-PROMPT_S = 1.5  # the promise is 0.1 s; a shared machine under load is slower
+PROMPT_S = 0.3  # of processor time on each thread; the promise is 0.1 s, measured by tests/faults/run.py stop
 
 INTERRUPTED = """
-import signal, sys, time
+import os, signal, sys, threading, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may start its background jobs deaf to it
 import numpy as np
 import semblance as sb
@@ -37,29 +37,39 @@ if action == "compact":
     index.add(rows[300:1200])
     before = index.search(rows[:50], 5, exact=True)
 n = len(index)
-first = []
+threads = int(sys.argv[2])
+sent = []
 
-def started(done, total):
-    if not first:
-        first.append(time.monotonic())
-        print("started", flush=True)
+def interrupt():
+    until = time.process_time() + 0.2
+    while time.process_time() < until:
+        time.sleep(0.002)
+    sent.append(time.process_time())
+    os.kill(os.getpid(), signal.SIGINT)
+
+interrupter = threading.Thread(target=interrupt)
+
+def started(*_):
+    if interrupter.ident is None:
+        interrupter.start()
 
 try:
     if action == "add":
-        index.add(rows[300:], progress=started, threads=int(sys.argv[2]))
+        index.add(rows[300:], progress=started, threads=threads)
     elif action == "compact":
         while True:
-            index.compact(progress=started, threads=int(sys.argv[2]))
+            index.compact(progress=started, threads=threads)
     elif action == "exact":
-        print("started", flush=True)
+        started()
         while True:
-            sb.exact(rows, rows[:20_000], 10, threads=int(sys.argv[2]))
+            sb.exact(rows, rows[:20_000], 10, threads=threads)
     elif action == "search":
-        print("started", flush=True)
+        started()
         while True:
-            index.search(rows, 300, exact=True, threads=int(sys.argv[2]))
+            index.search(rows, 300, exact=True, threads=threads)
 except KeyboardInterrupt:
-    print("interrupted", time.monotonic(), flush=True)
+    late = time.process_time() - sent[0]
+interrupter.join()
 assert len(index) == n, (len(index), n)
 np.testing.assert_array_equal(np.sort(index.ids()), np.arange(n))
 after = index.search(rows[:50], 5, exact=True)
@@ -74,7 +84,7 @@ assert given.tolist() == list(range(n, n + 100)), given
 assert (index.search(rows[n:n + 100], 1, ef=200).ids[:, 0] == given).all()
 index.compact()
 assert index.check().ok
-print("sound", flush=True)
+print(late)
 """
 
 
@@ -82,17 +92,9 @@ print("sound", flush=True)
 @pytest.mark.parametrize("threads", [0, 1])
 def test_ctrl_c(tmp_path: Path, action: str, threads: int) -> None:
     command = [sys.executable, "-c", INTERRUPTED, action, str(threads), str(tmp_path / "a.sb")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "started\n", process.communicate(timeout=60)[1]
-    time.sleep(0.3)
-    sent = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    interrupted, sound = out.splitlines()
-    assert sound == "sound"
-    assert float(interrupted.split()[1]) - sent < PROMPT_S
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < PROMPT_S * (threads or os.cpu_count() or 1)
 
 
 class Stop(Exception):
@@ -234,12 +236,12 @@ def test_fork_after_native_threads_ran() -> None:
             code = 0 if same and len(index) == 2499 and len(sb.Index.build(rows, metric="l2")) == 2000 else 2
         finally:
             os._exit(code)
-    deadline = time.monotonic() + 60
-    done, status = os.waitpid(child, os.WNOHANG)
-    while not done and time.monotonic() < deadline:
-        time.sleep(0.02)
+    for _ in range(3000):
         done, status = os.waitpid(child, os.WNOHANG)
-    if not done:
+        if done:
+            break
+        time.sleep(0.02)  # not by the clock: a stopped test is not a hung child
+    else:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     assert done, "the child hung"
@@ -269,5 +271,5 @@ time.sleep(float(sys.argv[2]))
 def test_exit_while_daemon_threads_work(threads: int) -> None:
     for wait in (0.0, 0.02, 0.1, 0.2):
         command = [sys.executable, "-c", EXIT, str(threads), str(wait)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -13,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from semblance import ArgumentError, storage
+from semblance import ArgumentError, CapacityError, storage
 
 DTYPES = ["?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"]
 
@@ -100,6 +101,23 @@ def test_mmap_is_read_only_and_outlives_replacement(tmp_path: Path) -> None:
     np.testing.assert_array_equal(got["x"], np.arange(1000))
     with pytest.raises(ValueError, match="read-only"):
         got["x"][0] = 1
+
+
+def test_no_room_to_map_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    storage.write(tmp_path / "a", {"x": np.arange(9)}, {})
+    monkeypatch.setattr(storage._mmap, "mmap", full)
+    with pytest.raises(CapacityError, match="bytes of address space"):
+        storage.read(tmp_path / "a", mmap=True)
+
+
+def test_flags_are_true_or_false(tmp_path: Path) -> None:
+    storage.write(tmp_path / "a", {"x": np.arange(9)}, {})
+    for flags in ({"mmap": np.zeros(2)}, {"verify": np.ones(3)}):
+        with pytest.raises(ArgumentError, match="expected True or False, got float64"):
+            storage.read(tmp_path / "a", **flags)  # type: ignore[arg-type]
 
 
 def test_same_content_same_bytes(tmp_path: Path) -> None:

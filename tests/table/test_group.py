@@ -177,8 +177,12 @@ def test_refused_groups_and_outputs():
     a, _, group = two()
     for fields, message in [
         ({}, "at least one field"),
-        ({"f": "c"}, "expected a table name for 'f'"),
-        ({"f": ("a", "median")}, "expected a mode"),
+        ({"f": "c"}, r"fields\['f'\]: table: expected one of a, got 'c'"),
+        ({"f": ("a", "median")}, r"fields\['f'\]: mode: expected one of sum, mean, max, got 'median'"),
+        ({"f": ("a", np.zeros(0))}, "mode: expected one of"),
+        ({"f": (np.zeros(2), "sum")}, "table: expected one of"),
+        ({"f": ("a", "sum", 1)}, r"fields\['f'\]: expected a table name, or one and a mode"),
+        ({"f": 3}, r"fields\['f'\]: expected a table name, or one and a mode, got 3"),
     ]:
         with pytest.raises(sb.ArgumentError, match=message):
             sb.TableGroup({"a": a}, fields)

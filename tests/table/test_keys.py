@@ -97,6 +97,8 @@ def test_a_refused_call_leaves_out_alone():
         (np.ones(3, np.float32), {}, r"of shape \(n, d\)"),
         (np.ones((2, 0), np.float32), {}, "at least one column"),
         (WEIGHTS, {"dtype": "i3"}, "dtype: expected one of f32"),
+        (WEIGHTS, {"dtype": np.zeros(0)}, "dtype: expected one of f32"),
+        (WEIGHTS, {"missing": np.zeros(3)}, "missing: expected"),
         (WEIGHTS, {"keys": [1, 2, 3, 1]}, "every key once, got key 1 in rows 0 and 3"),
         (WEIGHTS, {"keys": ["a", "b", "a", "c"]}, "every key once, got 'a' at positions 0 and 2"),
         (WEIGHTS, {"keys": [1, 2, 3]}, "keys: expected shape"),
@@ -112,6 +114,15 @@ def test_a_refused_call_leaves_out_alone():
 def test_refused_builds(weights, kwargs, message):
     with pytest.raises(sb.ArgumentError, match=message):
         EmbeddingTable.from_dense(weights, **kwargs)
+
+
+def test_ragged_queries_are_refused():
+    with pytest.raises(sb.ArgumentError, match="query: expected float32"):
+        EmbeddingTable.from_dense(WEIGHTS).score([[1.0, 2.0], [1.0]], [0])
+
+
+def test_no_keys_of_any_type_are_no_keys():
+    assert EmbeddingTable.from_dense(WEIGHTS).lookup(np.zeros((0, 2), np.complex64)).shape[:2] == (0, 2)
 
 
 @pytest.mark.parametrize(

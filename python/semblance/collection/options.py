@@ -40,7 +40,11 @@ def check_same(settings: Settings, dim: int | None, metric: str | None) -> None:
 
 def checked_indexed(indexed: Sequence[str]) -> tuple[str, ...]:
     """Return the field names, each checked."""
-    if not isinstance(indexed, Sequence) or not all(isinstance(name, str) for name in indexed):
+    if (
+        isinstance(indexed, str)
+        or not isinstance(indexed, Sequence)
+        or not all(isinstance(name, str) for name in indexed)
+    ):
         raise ArgumentError(f"indexed: expected a sequence of field names, got {indexed!r}")
     for name in indexed:
         field_path(name)
