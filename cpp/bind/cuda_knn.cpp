@@ -64,8 +64,9 @@ void find(cuda::Candidates& self, const GraphRows& queries, const Numbers& query
     throw ArgumentError(expected("source", "rows like the queries", "others"));
   const NumbersOnCard from(numbers, source, self.rows(), "numbers");
   const NumbersOnCard to(query_numbers, queries, self.rows(), "query_numbers");
-  monitored(py::none(),
-            [&](Monitor*) { self.find(queries.rows, to.get(), {source.rows, from.get(), nearest, column}, nullptr); });
+  monitored(py::none(), [&](Monitor*) {
+    self.find(queries.rows, to.get(), {source.rows, from.get(), nearest, column, [] { stop_if_asked(); }}, nullptr);
+  });
 }
 
 py::array_t<std::uint32_t> link(const GraphRows& rows, const cuda::Candidates& candidates, std::size_t degree,

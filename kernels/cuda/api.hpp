@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -169,6 +170,8 @@ class Candidates {
     const FlatRows& rows;
     const std::uint32_t* numbers;
     std::size_t nearest, column;
+    std::function<void()> between{};  // called where one part of the queries is done and another follows; may throw
+    std::size_t at_once = 16384;      // queries in a part
   };
   // Finds them for `queries`, whose numbers are `numbers` (null = their own). A row is no candidate of itself. Waits.
   void find(const FlatRows& queries, const std::uint32_t* numbers, const Source& source, Stream stream);

@@ -11,7 +11,6 @@ namespace {
 
 constexpr unsigned kPruneThreads = 128, kPruneWarps = kPruneThreads / kWarp;
 constexpr unsigned kFillThreads = 256, kScanThreads = 256;
-constexpr std::size_t kQueriesAtOnce = 16384;
 
 // ---- kernels ----
 
@@ -191,7 +190,7 @@ Candidates::Candidates(std::size_t rows, std::size_t width, Stream stream)
 
 void Candidates::find(const FlatRows& queries, const std::uint32_t* numbers, const Source& source, Stream stream) {
   const std::size_t k = source.nearest + 1;  // the row itself may be among them
-  const std::size_t most = std::min(kQueriesAtOnce, queries.size());
+  const std::size_t most = std::min(source.at_once, queries.size());
   const Memory rows(most * k * sizeof(std::uint32_t), stream), scores(most * k * sizeof(float), stream);
   for (std::size_t first = 0; first < queries.size(); first += most) {
     const auto count = static_cast<std::uint32_t>(std::min(most, queries.size() - first));
@@ -202,6 +201,9 @@ void Candidates::find(const FlatRows& queries, const std::uint32_t* numbers, con
                      numbers, static_cast<std::uint32_t>(first)},
            CandidatePlaces{keys_.as<Key>(), static_cast<std::uint32_t>(width_),
                            static_cast<std::uint32_t>(source.column), static_cast<std::uint32_t>(source.nearest)});
+    if (!source.between || first + most >= queries.size()) continue;
+    synchronize(stream);
+    source.between();
   }
   synchronize(stream);
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from victims import TEXTS, VICTIMS, rows
+from victims import SPACES, TEXTS, VICTIMS, items, rows
 
 import semblance as sb
 
@@ -32,6 +32,15 @@ def index_cycle(metric: str, **params: Any) -> Callable[[Path], None]:
         loaded.add(some[:1])
 
     return cycle
+
+
+def spaces_cycle(folder: Path) -> None:
+    index = sb.SpacesIndex(SPACES, max_degree=8, ef_construction=40)
+    index.add(items(60))
+    index.search(items(2, seed=1), 3, {"title": 2.0})
+    index.upsert(items(3, seed=2), [5, 6, 100])
+    index.save(folder / "spaces")
+    sb.SpacesIndex.load(folder / "spaces", mmap=True).add(items(1, seed=3))
 
 
 def table_cycle(folder: Path) -> None:
@@ -91,6 +100,7 @@ CYCLES: dict[str, Callable[[Path], None]] = {
     "index, neighbour codes": index_cycle("l2", codes="b1", max_degree=8, ef_construction=40),
     "index, packed bits": index_cycle("hamming", max_degree=8, ef_construction=40),
     "index, flat": index_cycle("l2", kind="flat"),
+    "index of spaces": spaces_cycle,
     "table": table_cycle, "table of words": words_cycle, "made tables and a group": made_cycle,
     "encoder": encoder_cycle, "collection": collection_cycle, "refused calls": refused_cycle,
 }  # fmt: skip

@@ -126,7 +126,7 @@ def stop(given: argparse.Namespace) -> bool:
     print("| call | its processor time, s | stops | longest time to stop, ms |")
     print("|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
-        for name, whole, late, stops in stop_trials(given.scale, given.count, Path(scratch)):
+        for name, whole, late, stops in stop_trials(given.scale, given.count, Path(scratch), given.kinds):
             print(f"| {name} | {whole:.2f} | {stops} | {1000 * late:.0f} |", flush=True)
             if late > LATE_S:
                 bad.append(f"{name}: {1000 * late:.0f} ms")

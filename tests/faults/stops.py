@@ -10,7 +10,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import semblance as sb
+from semblance.encode.distillation import Recipe, _Data, _fitted, _unfitted
 
 Call = Callable[[], Any]
 LATE_S = 0.1
@@ -112,6 +113,32 @@ def index_calls(scale: int, folder: Path) -> dict[str, Call]:
         "save": lambda: flat.save(folder / "again.sb"),
         "load, flat": lambda: sb.Index.load(folder / "flat.sb"),
         "load, graph": lambda: [sb.Index.load(folder / "graph.sb") for _ in range(20)],
+        "tune": lambda: graph.tune(few[:400], 10, 0.999, threads=1),
+        "build, codes chosen by measuring": lambda: sb.Index.build(
+            few, threads=1, metric="l2", recall=0.99, memory=1000 * len(few), ef_construction=60
+        ),
+    }
+
+
+def spaces_calls(scale: int, folder: Path) -> dict[str, Call]:
+    """An index of two spaces; its rows are laid out by NumPy."""
+    n = 1000 * scale
+    parts = {"a": rows(n, 64), "b": rows(n, 32, 1)}
+    few = {name: part[: n // 20] for name, part in parts.items()}
+    flat = sb.SpacesIndex({"a": 64, "b": 32}, kind="flat")
+    flat.add(parts)
+    graph = sb.SpacesIndex({"a": 64, "b": 32}, ef_construction=60)
+    graph.add(few, threads=1)
+    weights = {"a": 0.3, "b": 2.0}
+    return {
+        "spaces: add": lambda: sb.SpacesIndex({"a": 64, "b": 32}, ef_construction=60).add(few, threads=1),
+        "spaces: add to a flat one": lambda: sb.SpacesIndex({"a": 64, "b": 32}, kind="flat").add(parts, threads=1),
+        "spaces: exact search": lambda: flat.search(
+            {name: part[:40] for name, part in parts.items()}, 10, weights, threads=1
+        ),
+        "spaces: search": lambda: graph.search(few, 10, weights, threads=1),
+        "spaces: get": lambda: flat.get(np.arange(n)),
+        "spaces: tune": lambda: graph.tune({name: part[:300] for name, part in few.items()}, 10, 0.999, weights),
     }
 
 
@@ -124,6 +151,7 @@ def table_calls(scale: int, folder: Path) -> dict[str, Call]:
     table = sb.EmbeddingTable.from_dense(many, dtype="i8", keys=numbers)
     named = sb.EmbeddingTable.from_dense(many, dtype="i8", keys=words)
     table.save(folder / "table.sb")
+    group = sb.TableGroup({"a": table, "b": table})
     asked = np.tile(numbers, 8)
     bags = np.arange(0, len(asked) + 1, 8)
 
@@ -140,6 +168,7 @@ def table_calls(scale: int, folder: Path) -> dict[str, Call]:
         "pool": lambda: table.pool(asked, bags, threads=1),
         "score": lambda: table.score(many[0], asked, threads=1),
         "write": written,
+        "group": lambda: group.lookup({"a": (asked, bags), "b": asked[: len(bags) - 1]}, threads=1),
         "k-means, product codes": lambda: sb.tables.product(many, 8, 64, iterations=6, threads=1),
         "k-means, residual codes": lambda: sb.tables.residual(many, 2, 64, iterations=6, threads=1),
         "save a table": lambda: [table.save(folder / "again.sb") for _ in range(4)],
@@ -170,11 +199,26 @@ def text_calls(scale: int, folder: Path) -> dict[str, Call]:
     }
 
 
-def stop_trials(scale: int, moments: int, folder: Path) -> Iterator[tuple[str, float, float, int]]:
-    """(call, its processor time, the worst lateness, stops) for every long call."""
+def distil_calls(scale: int, folder: Path) -> dict[str, Call]:
+    """The fit of `distill`; its teacher's part is `Encoder.encode`."""
+    tokenizer = sb.Encoder()._model.tokenizer
+    texts = [f"the {i}th of many sentences about ships, sealing wax and {i % 97} kings" for i in range(100 * scale)]
+    known = _Data(tokenizer, rows(30_000, 384), texts, rows(len(texts), 384, 1))
+    return {
+        "distill: the fit": lambda: _fitted(known, 256, Recipe(iterations=4)),
+        "distill: without texts": lambda: _unfitted(known.tokens, 256),
+    }
+
+
+def stop_trials(
+    scale: int, moments: int, folder: Path, names: Sequence[str] = ()
+) -> Iterator[tuple[str, float, float, int]]:
+    """(call, its processor time, the worst lateness, stops) for every long call, or those of these names."""
     chance = random.Random(3)
-    for part in (index_calls, table_calls, text_calls):
+    for part in (index_calls, spaces_calls, table_calls, text_calls, distil_calls):
         for name, call in part(scale, folder).items():
+            if names and not name.startswith(tuple(names)):
+                continue
             begun = time.process_time()
             call()
             whole = time.process_time() - begun

@@ -182,9 +182,31 @@ void two_sources() {
   }
 }
 
+// Whoever waits for the neighbours of many rows may give up between two parts of them.
+void stopped_between_parts() {
+  const Problem p{100, 2, 3, {4, 1.0F, 0.0F, false}, {RowFormat::f32, Score::l2, 2, false}};
+  const std::vector<float> rows = whole_rows(p, 9);
+  FlatRows many(p.shape), few(p.shape);
+  many.append({rows.data(), p.n, false}, nullptr);
+  few.append({rows.data(), 8, false}, nullptr);
+  Candidates candidates(p.n, p.nearest, nullptr);
+  int turns = 0;
+  const auto count = [&] { ++turns; };
+  candidates.find(many, nullptr, {few, nullptr, p.nearest, 0, count, 40}, nullptr);
+  CHECK(turns == 2);
+  bool stopped = false;
+  try {
+    candidates.find(many, nullptr, {few, nullptr, p.nearest, 0, [] { throw 7; }, 40}, nullptr);
+  } catch (int) {
+    stopped = true;
+  }
+  CHECK(stopped);
+}
+
 }  // namespace
 
 int main() {
+  stopped_between_parts();
   the_rule();
   a_hub();
   equal_rows();
