@@ -91,13 +91,15 @@ class SpacesLayout:
 
     def vectors(self, rows: F32) -> dict[str, F32]:
         """Each space's vectors out of stored rows, float32 (n, d), NaN where the item lacks it."""
-        out = {}
-        for name, part in self.parts.items():
-            values = np.array(rows[:, part])
-            if self.metric == "cosine":
-                values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-            values[rows[:, part.stop] > 0] = np.nan
-            out[name] = values
+        out = {name: np.empty((len(rows), d), np.float32) for name, d in self.spaces.items()}
+        for begin in range(0, len(rows), _CHUNK):
+            some = rows[begin : begin + _CHUNK]
+            for name, part in self.parts.items():
+                values = np.array(some[:, part])
+                if self.metric == "cosine":
+                    values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+                values[some[:, part.stop] > 0] = np.nan
+                out[name][begin : begin + _CHUNK] = values
         return out
 
     def _part(self, values: F32, name: str, first: int) -> tuple[F32, Any]:

@@ -46,6 +46,18 @@ def recall(hits: sb.Hits, every: np.ndarray) -> float:
     return float((np.take_along_axis(every, hits.ids, 1) <= kth + 1e-5 * np.maximum(1, np.abs(kth))).mean())
 
 
+def test_many_rows_come_back_as_they_do_one_by_one() -> None:
+    rows = items(9000)  # more than are turned back at a time
+    index = sb.SpacesIndex(SPACES, kind="flat")
+    index.add(rows)
+    got = index.get(np.arange(9000))
+    for at in (0, 8191, 8192, 8999):
+        for name, vectors in index.get([at]).items():
+            np.testing.assert_array_equal(got[name][at], vectors[0])
+            lacking = np.isnan(rows[name][at])
+            np.testing.assert_array_equal(np.isnan(vectors[0]), lacking)
+
+
 ASKED = [
     ({"image": 1.0, "text": 1.0, "sound": 1.0}, list(SPACES)),
     ({"image": 0.7, "text": 0.3, "sound": 0.0}, list(SPACES)),
