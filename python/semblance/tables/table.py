@@ -264,9 +264,8 @@ class EmbeddingTable(Published):
         [3.0, 1.0]
         """
         generation = self._generation
-        given = as_array(query, "query", f"float32 of shape ({self.dim},) or (q, {self.dim})")
-        many = given.ndim == 2
-        queries = float_array("query", given, f"({'q, ' * many}{self.dim})", 2 if many else 1)
+        many = as_array(query, "query", f"float32 of shape ({self.dim},) or (q, {self.dim})").ndim == 2
+        queries = float_array("query", query, f"({'q, ' * many}{self.dim})", 2 if many else 1)
         wanted = generation.layout.keys.array("keys", keys)
         if not many:
             result = np.empty(wanted.shape, np.float32)
