@@ -34,7 +34,6 @@ void relax() {
 #endif
 }
 
-
 thread_local bool in_parallel_body = false;
 thread_local Monitor* watching = nullptr;  // whom `stop_if_asked` polls on this thread
 thread_local Clock::time_point last_poll;

@@ -86,7 +86,7 @@ def half_is_enough(rows: npt.NDArray[Any], metric: str, seed: int, threads: int)
     for query, near in zip(queries, nearest, strict=True):
         rounded = rows[near].astype(np.float16).astype(np.float32)
         kept += int((exact_search(rounded, query[None], k, metric, threads=1).ids < k).sum())
-    return kept >= _RECALL_OF_HALF * k * len(queries)
+    return bool(kept >= _RECALL_OF_HALF * k * len(queries))
 
 
 def bytes_a_row(codes: str, rerank: str | None, d: int, max_degree: int) -> int:
