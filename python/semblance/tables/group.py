@@ -58,7 +58,7 @@ class TableGroup:
         modes: list[str] = []
         for field, spec in specs.items():
             pair = (spec, "sum") if isinstance(spec, str) else spec
-            if not isinstance(pair, tuple) or len(pair) != 2:
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
                 raise ArgumentError(f"fields[{field!r}]: expected a table name, or one and a mode, got {pair!r:.80}")
             name = one_of(pair[0], f"fields[{field!r}]: table", list(tables))
             mode = one_of(pair[1], f"fields[{field!r}]: mode", _MODES)
