@@ -39,10 +39,20 @@ class ReachTree {
         queue.push_back(list_[i]);
       }
     }
-    return give_link(graph_.entry(), node) && (parent_[node] = graph_.entry(), spread(node), true);
+    return attach_anywhere(node);
   }
 
  private:
+  // From the first node there is that can take it; those before it have no link to spare any more.
+  bool attach_anywhere(std::uint32_t node) {
+    for (; spare_ < graph_.size(); ++spare_) {
+      if (!holds(spare_) || !give_link(spare_, node)) continue;
+      parent_[node] = spare_;
+      spread(node);
+      return true;
+    }
+    return false;
+  }
   void spread(std::uint32_t from) {
     std::vector<std::uint32_t> queue{from};
     while (!queue.empty()) {
@@ -76,6 +86,7 @@ class ReachTree {
   Graph& graph_;
   std::vector<std::uint32_t> parent_, list_;
   std::size_t reached_ = 0;
+  std::uint32_t spare_ = 0;
 };
 
 // Whether one of the node's own neighbours, other than `except`, links to it.

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::size_t kSearchGrain = 4, kMergeGrain = 16;
 constexpr std::size_t kCandidatesALink = 8;  // the closest so many a link are enough to choose from
+constexpr std::size_t kCopiesPart = 4;       // a list may hold copies of its node in one place of so many
 constexpr std::size_t kLeastRound = 16;
 
 // A candidate that a kept one covers: its distance from that one over its distance from the node.
@@ -159,7 +160,7 @@ class Builder {
       const Neighbour kept = open[first++];
       own.kept.push_back(kept);
       if (own.kept.size() == degree) break;
-      open.resize(strike_out(kept, first, worker));
+      open.resize(strike_out(kept, first, own.kept.size() * kCopiesPart >= degree, worker));
     }
     if (!options_.fill || own.kept.size() == degree) return;
     std::sort(own.covered.begin(), own.covered.end());
@@ -167,23 +168,28 @@ class Builder {
     for (std::size_t i = 0; i < places; ++i) own.kept.push_back(own.covered[i].candidate);
   }
 
-  // Keeps of own.candidates[first..] what `kept` does not cover, in order; returns the new end.
-  std::size_t strike_out(Neighbour kept, std::size_t first, std::size_t worker) {
+  // Keeps of own.candidates[first..] what `kept` does not cover, in order; returns the new end. With `and_copies` its
+  // copies are covered too, which among copies of the node nothing else does: links must lead away from them.
+  std::size_t strike_out(Neighbour kept, std::size_t first, bool and_copies, std::size_t worker) {
     Worker& own = workers_[worker];
     std::vector<Neighbour>& open = own.candidates;
     const std::size_t count = open.size() - first;
-    own.ids.resize(count);
-    own.distances.resize(count);
+    own.ids.resize(count + 1);
+    own.distances.resize(count + 1);
     for (std::size_t i = 0; i < count; ++i) own.ids[i] = open[first + i].id;
-    rows_.of(kept.id, worker)(own.ids.data(), count, own.distances.data());
+    own.ids[count] = kept.id;
+    rows_.of(kept.id, worker)(own.ids.data(), count + 1, own.distances.data());
+    const float same = own.distances[count];
     std::size_t end = first;
     for (std::size_t i = 0; i < count; ++i) {
       const Neighbour candidate = open[first + i];
-      if (!closer(own.distances[i], candidate.distance)) {
+      const bool copy = and_copies && own.distances[i] <= same;
+      if (!copy && !closer(own.distances[i], candidate.distance)) {
         open[end++] = candidate;
       } else if (options_.fill) {
         const float least = options_.least_score;
-        own.covered.push_back({(own.distances[i] - least) / (candidate.distance - least), candidate});
+        const float share = copy ? 0.0F : (own.distances[i] - least) / (candidate.distance - least);
+        own.covered.push_back({share, candidate});
       }
     }
     return end;

@@ -106,6 +106,19 @@ def test_rows_in_clusters_far_apart_are_all_reached(metric: str) -> None:
     assert recall_with_ties(rows, rows[::7], index.search(rows[::7], K, ef=200).ids, metric) >= FLOOR[metric]
 
 
+@pytest.mark.parametrize("codes", ["b1", "f32", "i8"])
+@pytest.mark.parametrize(("groups", "copies"), [(50, 80), (200, 40)])
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_copies_of_a_row_do_not_fill_its_list(metric: str, groups: int, copies: int, codes: str) -> None:
+    rng = np.random.default_rng(0)
+    kinds = sample(metric, groups, 96)
+    rows = np.repeat(kinds, copies, axis=0)[rng.permutation(groups * copies)]
+    index = sb.Index.build(rows, metric=metric, codes=codes)
+    queries = kinds[:40] * 1.001
+    farthest = sb.exact(rows, queries, K, metric).distances[:, -1:]
+    assert np.mean(index.search(queries, K, ef=64).distances <= farthest + PRECISION["i8"]) >= 0.95
+
+
 @pytest.mark.once
 @pytest.mark.data
 @pytest.mark.parametrize("metric", FLOAT_METRICS)
