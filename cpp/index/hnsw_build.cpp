@@ -162,7 +162,7 @@ class Builder {
       if (own.kept.size() == degree) break;
       open.resize(strike_out(kept, first, own.kept.size() * kCopiesPart >= degree, worker));
     }
-    if (!options_.fill || own.kept.size() == degree) return;
+    if (own.kept.size() == degree) return;
     std::sort(own.covered.begin(), own.covered.end());
     const std::size_t places = std::min(degree - own.kept.size(), own.covered.size());
     for (std::size_t i = 0; i < places; ++i) own.kept.push_back(own.covered[i].candidate);
@@ -186,7 +186,7 @@ class Builder {
       const bool copy = and_copies && own.distances[i] <= same;
       if (!copy && !closer(own.distances[i], candidate.distance)) {
         open[end++] = candidate;
-      } else if (options_.fill) {
+      } else if (options_.fill || copy) {  // copies take what is left, and hold each other within reach
         const float least = options_.least_score;
         const float share = copy ? 0.0F : (own.distances[i] - least) / (candidate.distance - least);
         own.covered.push_back({share, candidate});
