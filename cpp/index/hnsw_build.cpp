@@ -41,6 +41,7 @@ class Builder {
 
   void link(std::size_t first, std::size_t last) {
     if (first == last) return;
+    const Watched watched(monitor_);  // rounds may be shorter than the time between two polls
     const bool torn = graph_.torn();
     first_ = first;
     total_ = last - first;
