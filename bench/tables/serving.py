@@ -90,6 +90,13 @@ def publish(table: sb.EmbeddingTable, stop: threading.Event) -> None:
             table.compact()
 
 
+def compare(alone: np.ndarray, beside: np.ndarray, doing: str) -> None:
+    """Print percentiles of latencies, microseconds."""
+    for q in (50, 99, 99.9):
+        a, b = np.percentile(alone, q), np.percentile(beside, q)
+        print(f"   p{q}: alone {a:.1f} us, while {doing} {b:.1f} us, ratio {b / a:.2f}")
+
+
 def disturbed(rows: int, dim: int, seconds: float) -> None:
     table = sb.EmbeddingTable.from_dense(np.random.default_rng(0).standard_normal((rows, dim), dtype=np.float32))
     latencies(table, 1.0)
@@ -103,9 +110,7 @@ def disturbed(rows: int, dim: int, seconds: float) -> None:
         stop.set()
         writer.join()
     print(f"{table}, batch 1024, {table.generation} generations published in {seconds:.0f} s")
-    for q in (50, 99, 99.9):
-        a, b = np.percentile(alone, q), np.percentile(beside, q)
-        print(f"   p{q}: alone {a:.1f} us, while publishing {b:.1f} us, ratio {b / a:.2f}")
+    compare(alone, beside, "publishing")
 
 
 def folded(rows: int, dim: int, seconds: float) -> None:
@@ -129,9 +134,7 @@ def folded(rows: int, dim: int, seconds: float) -> None:
         stop.set()
         folder.join()
     print(f"{table}, {len(times)} compactions of 1 % of the rows, {np.median(times) * 1e3:.0f} ms each")
-    for q in (50, 99, 99.9):
-        a, b = np.percentile(alone, q), np.percentile(beside, q)
-        print(f"   p{q}: alone {a:.1f} us, while compacting {b:.1f} us, ratio {b / a:.2f}")
+    compare(alone, beside, "compacting")
 
 
 def resident() -> tuple[float, float]:

@@ -43,11 +43,13 @@ class ReachTree {
   }
 
  private:
-  // From the first node there is that can take it; those before it have no link to spare any more.
+  // From any node that can take it, beginning where the last one was found.
   bool attach_anywhere(std::uint32_t node) {
-    for (; spare_ < graph_.size(); ++spare_) {
-      if (!holds(spare_) || !give_link(spare_, node)) continue;
-      parent_[node] = spare_;
+    for (std::size_t turn = 0; turn < graph_.size(); ++turn, spare_ = (spare_ + 1) % graph_.size()) {
+      stop_if_asked(turn);
+      const auto from = static_cast<std::uint32_t>(spare_);
+      if (!holds(from) || !give_link(from, node)) continue;
+      parent_[node] = from;
       spread(node);
       return true;
     }
@@ -85,8 +87,7 @@ class ReachTree {
 
   Graph& graph_;
   std::vector<std::uint32_t> parent_, list_;
-  std::size_t reached_ = 0;
-  std::uint32_t spare_ = 0;
+  std::size_t reached_ = 0, spare_ = 0;
 };
 
 // Whether one of the node's own neighbours, other than `except`, links to it.

@@ -94,15 +94,14 @@ float LinkWalk::farthest() const {
 }
 
 void LinkWalk::line_up(std::uint32_t node, std::size_t lane, float* estimates) {
-  const std::uint32_t* ids = task_.links->ids(node) + lane * kLinkLanes;
-  if (task_.detour > 1.0F) move_away(ids, estimates);
-  line_.add(estimates, ids, visited_.view(), farthest());
+  if (task_.detour > 1.0F) move_away(node, lane, estimates);
+  line_.add(estimates, task_.links->ids(node) + lane * kLinkLanes, visited_.view(), farthest());
 }
 
 // Puts what is not allowed farther away.
-void LinkWalk::move_away(const std::uint32_t* ids, float* estimates) const {
+void LinkWalk::move_away(std::uint32_t node, std::size_t lane, float* estimates) const {
   for (std::size_t i = 0; i < kLinkLanes; ++i) {
-    const std::uint32_t id = ids[i];
+    const std::uint32_t id = task_.links->id(node, lane * kLinkLanes + i);
     if (id >= task_.nodes || task_.filter.allowed->test(id)) continue;
     estimates[i] = task_.detour * (estimates[i] + task_.origin) - task_.origin;
   }

@@ -56,7 +56,7 @@ class LinkWalk {
   bool ends_before(float estimate) const;
   void enter();
   void line_up(std::uint32_t node, std::size_t lane, float* estimates);
-  void move_away(const std::uint32_t* ids, float* estimates) const;
+  void move_away(std::uint32_t node, std::size_t lane, float* estimates) const;
   void choose_next();
 
   Task task_{};
