@@ -51,8 +51,8 @@ class LinkCodes {
   // Whether the block of a node names these neighbours, in order, and no others.
   bool names(std::uint32_t node, const std::uint32_t* ids, std::size_t count) const;
   std::uint32_t id(std::uint32_t node, std::size_t i) const { return load_acquire(arena_.as<std::uint32_t>(node) + i); }
-  // All of a node's ids for a kernel, while a writer may be replacing them: each is read at once and names a complete node. What is then
-  // read of that node is read at an address made of the id, so that no processor reads it before.
+  // All of a node's ids for a kernel, while a writer may be replacing them: each is read at once and names a complete
+  // node. What is then read of that node is read at an address made of the id, so that no processor reads it before.
   const std::uint32_t* ids(std::uint32_t node) const { return arena_.as<std::uint32_t>(node); }
   void score(const kernels::LinkQuery& query, std::uint32_t node, std::size_t lane, float own, std::uint32_t ahead,
              float* out) const {
