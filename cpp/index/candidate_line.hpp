@@ -39,6 +39,17 @@ class CandidateLine {
     make_room();
     size_ += kernels_->line_up(estimates, ids, seen, std::min(worst, worst_), &distances_[size_], &ids_[size_]);
   }
+  // Those that may be among the closest; neither infinity nor NaN is.
+  void add(const float* distances, const std::uint32_t* ids, std::size_t count) {
+    if (size_ >= full_) forget(worst_);
+    make_room(count);
+    for (std::size_t i = 0; i < count; ++i) {  // no branch: which ones are close enough cannot be foretold
+      distances_[size_] = distances[i];
+      ids_[size_] = ids[i];
+      size_ += distances[i] < worst_;
+    }
+    distances_[size_] = kNothing;
+  }
   // Takes out the closest.
   bool pop(Neighbour& out) {
     if (size_ == 0) return false;
@@ -60,8 +71,8 @@ class CandidateLine {
   static constexpr std::size_t kBlock = kernels::kLinkLanes, kLeast = 4 * kBlock;
   static constexpr float kNothing = std::numeric_limits<float>::infinity();
 
-  void make_room() {
-    const std::size_t needed = size_ + 2 * kBlock;
+  void make_room(std::size_t count = kBlock) {
+    const std::size_t needed = size_ + count + kBlock;
     if (needed <= distances_.size()) return;
     ids_.resize(2 * needed / kBlock * kBlock);
     distances_.resize(ids_.size(), kNothing);

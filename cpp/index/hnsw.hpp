@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/parallel.hpp"
+#include "index/candidate_line.hpp"
 #include "index/candidates.hpp"
 #include "index/filter.hpp"
 #include "index/graph.hpp"
@@ -17,7 +18,8 @@ namespace semblance {
 // What one thread needs for a walk; kept between searches because its size grows with the index.
 struct WalkScratch {
   VisitedSet visited;
-  CandidatePool pool;
+  CandidateLine line;
+  std::vector<Neighbour> closest;
   TopK best;
   std::vector<Neighbour> frontier;
   std::vector<std::uint32_t> fresh;
@@ -36,7 +38,7 @@ struct WalkScratch {
 // Greedy descent from the entry to the closest node that is known on `level`. The graph must not be empty.
 Neighbour descend(const Graph& graph, const Scorer& scorer, std::size_t level, WalkScratch& scratch);
 
-// Best-first search on one level; the closest `ef` nodes are left in scratch.pool.
+// Best-first search on one level; the closest `ef` nodes are left in scratch.closest, in order.
 void search_level(const Graph& graph, const Scorer& scorer, Neighbour start, std::size_t level, std::size_t ef,
                   WalkScratch& scratch);
 

@@ -9,7 +9,8 @@
 namespace semblance {
 namespace {
 
-constexpr std::size_t kSearchGrain = 4, kMergeGrain = 16;
+constexpr std::size_t kSearchGrain = 4, kRegionGrain = 16, kMergeGrain = 16;
+constexpr std::size_t kLeastOrdered = 512;   // rows of a round whose places are worth finding
 constexpr std::size_t kCandidatesALink = 8;  // the closest so many a link are enough to choose from
 constexpr std::size_t kCopiesPart = 4;       // a list may hold copies of its node in one place of so many
 constexpr std::size_t kLeastRound = 16;
@@ -32,6 +33,13 @@ struct Edge {
     if (a.to != b.to) return a.to < b.to;
     return a.from < b.from;
   }
+};
+
+// Where a node lies: the closest nodes known on the levels 3, 2 and 1.
+struct Region {
+  std::array<std::uint32_t, 3> closest;
+  std::uint32_t node;
+  friend auto operator<=>(const Region&, const Region&) = default;
 };
 
 class Builder {
@@ -92,9 +100,11 @@ class Builder {
   }
 
   void run_round(std::size_t begin, std::size_t end) {
-    each(end - begin, kSearchGrain, true, [&](std::size_t from, std::size_t to, std::size_t worker) {
-      for (std::size_t i = from; i < to; ++i) place(static_cast<std::uint32_t>(begin + i), worker);
-    });
+    choose_order(begin, end);
+    each(end - begin, end - begin < kLeastOrdered ? kSearchGrain : kRegionGrain, true,
+         [&](std::size_t from, std::size_t to, std::size_t worker) {
+           for (std::size_t i = from; i < to; ++i) place(order_[i].node, worker);
+         });
     done_ += end - begin;
     const bool torn = graph_.torn();
     graph_.set_torn(true);
@@ -115,6 +125,26 @@ class Builder {
     }
   }
 
+  // Puts a round's nodes in the order of where they lie, by the closest nodes of the upper levels: rows that one walk
+  // has brought to the caches serve the next. What is found does not depend on the order.
+  void choose_order(std::size_t begin, std::size_t end) {
+    order_.resize(end - begin);
+    for (std::size_t i = 0; i < order_.size(); ++i) order_[i] = {{}, static_cast<std::uint32_t>(begin + i)};
+    if (end - begin < kLeastOrdered) return;
+    each(end - begin, kRegionGrain, false, [&](std::size_t from, std::size_t to, std::size_t worker) {
+      for (std::size_t i = from; i < to; ++i) find_region(order_[i], worker);
+    });
+    std::sort(order_.begin(), order_.end());
+  }
+
+  void find_region(Region& region, std::size_t worker) {
+    WalkScratch& scratch = workers_[worker].scratch;
+    const Scorer scorer = rows_.of(region.node, worker);
+    scratch.begin(graph_.size(), graph_.degree(0));
+    for (std::size_t l = 0; l < region.closest.size(); ++l)
+      region.closest[l] = descend(graph_, scorer, region.closest.size() - 1 - l, scratch).id;
+  }
+
   // Finds the lists of a new node; nothing leads to it yet.
   void place(std::uint32_t node, std::size_t worker) {
     Worker& own = workers_[worker];
@@ -127,8 +157,8 @@ class Builder {
     for (std::size_t l = level + 1; l-- > 0;) {
       own.scratch.begin(graph_.size(), graph_.degree(0));
       search_level(graph_, scorer, start, l, options_.ef_construction, own.scratch);
-      start = own.scratch.pool[0];
-      for (std::size_t i = 0; i < own.scratch.pool.size(); ++i) found[l].push_back(own.scratch.pool[i]);
+      found[l].swap(own.scratch.closest);
+      if (!found[l].empty()) start = found[l].front();
     }
     // Pruning scores other rows, which ends the life of `scorer`.
     for (std::size_t l = 0; l <= level; ++l) {
@@ -268,6 +298,7 @@ class Builder {
   const BuildOptions options_;
   Monitor* monitor_;
   std::vector<Worker> workers_;
+  std::vector<Region> order_;  // of a round's nodes
   std::size_t first_ = 0, done_ = 0, total_ = 0;
 };
 

@@ -13,12 +13,43 @@ std::size_t score_fresh(const Graph& graph, const Scorer& scorer, std::size_t le
   std::uint32_t* fresh = scratch.fresh.data();
   const std::size_t count = graph.neighbours(level, node, fresh);
   std::size_t kept = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    if (scratch.visited.insert(fresh[i])) fresh[kept++] = fresh[i];
+  for (std::size_t i = 0; i < count; ++i) {  // no branch: which ones are new cannot be foretold
+    const std::uint32_t id = fresh[i];
+    fresh[kept] = id;
+    kept += scratch.visited.insert(id);
   }
   scorer(fresh, kept, scratch.distances.data());
   scratch.scored += kept;
   return kept;
+}
+
+void begin_walk(Neighbour start, std::size_t ef, WalkScratch& scratch) {
+  scratch.line.reset(ef);
+  scratch.closest.clear();
+  scratch.visited.insert(start.id);
+  if (std::isfinite(start.distance)) scratch.line.add(start);
+}
+
+// A walk for the closest `ef` ends where so many visited nodes are closer than the next, the closest in line.
+bool ends_before(Neighbour next, std::size_t ef, const std::vector<Neighbour>& visited) {
+  if (visited.size() < ef) return false;
+  const auto closer = [&](const Neighbour& n) { return n.distance < next.distance; };
+  return static_cast<std::size_t>(std::count_if(visited.begin(), visited.end(), closer)) >= ef;
+}
+
+// Scores the unseen neighbours of a node and puts them in line; returns how many.
+std::size_t visit(const Graph& graph, const Scorer& scorer, std::size_t level, Neighbour node, WalkScratch& scratch) {
+  scratch.closest.push_back(node);
+  std::uint32_t ahead = 0;
+  if (level == 0 && scratch.line.peek(ahead)) graph.prefetch(ahead);
+  const std::size_t count = score_fresh(graph, scorer, level, node.id, scratch);
+  scratch.line.add(scratch.distances.data(), scratch.fresh.data(), count);
+  return count;
+}
+
+void keep_closest(std::size_t count, std::vector<Neighbour>& nodes) {
+  std::sort(nodes.begin(), nodes.end());
+  if (nodes.size() > count) nodes.resize(count);
 }
 
 }  // namespace
@@ -46,17 +77,12 @@ Neighbour descend(const Graph& graph, const Scorer& scorer, std::size_t level, W
 
 void search_level(const Graph& graph, const Scorer& scorer, Neighbour start, std::size_t level, std::size_t ef,
                   WalkScratch& scratch) {
-  CandidatePool& pool = scratch.pool;
-  pool.reset(ef);
-  scratch.visited.insert(start.id);
-  pool.offer(start.distance, start.id);
+  begin_walk(start, ef, scratch);
   Neighbour current{};
-  while (pool.pop(current)) {
-    const std::size_t count = score_fresh(graph, scorer, level, current.id, scratch);
-    pool.offer(scratch.distances.data(), scratch.fresh.data(), count);
-    std::uint32_t next = 0;
-    if (level == 0 && pool.peek(next)) graph.prefetch(next);
+  while (scratch.line.pop(current) && !ends_before(current, ef, scratch.closest)) {
+    visit(graph, scorer, level, current, scratch);
   }
+  keep_closest(ef, scratch.closest);
 }
 
 bool search_filtered(const Graph& graph, const Scorer& scorer, Neighbour start, const FilteredWalk& walk,
@@ -88,28 +114,21 @@ bool search_filtered(const Graph& graph, const Scorer& scorer, Neighbour start, 
 
 void search_within(const Graph& graph, const Scorer& scorer, Neighbour start, const RangeWalk& walk,
                    WalkScratch& scratch) {
-  CandidatePool& pool = scratch.pool;
   std::vector<Neighbour>& found = scratch.frontier;
   found.clear();
   const auto take = [&](Neighbour n) {
     if (n.distance <= walk.radius) found.push_back(n);
   };
-  pool.reset(walk.ef);
-  scratch.visited.insert(start.id);
-  pool.offer(start.distance, start.id);
+  const auto take_fresh = [&](std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) take({scratch.distances[i], scratch.fresh[i]});
+  };
+  begin_walk(start, walk.ef, scratch);
   take(start);
   Neighbour current{};
-  while (pool.pop(current)) {
-    const std::size_t count = score_fresh(graph, scorer, 0, current.id, scratch);
-    for (std::size_t i = 0; i < count; ++i) {
-      pool.offer(scratch.distances[i], scratch.fresh[i]);
-      take({scratch.distances[i], scratch.fresh[i]});
-    }
-  }
-  for (std::size_t next = 0; next < found.size(); ++next) {
-    const std::size_t count = score_fresh(graph, scorer, 0, found[next].id, scratch);
-    for (std::size_t i = 0; i < count; ++i) take({scratch.distances[i], scratch.fresh[i]});
-  }
+  while (scratch.line.pop(current) && !ends_before(current, walk.ef, scratch.closest))
+    take_fresh(visit(graph, scorer, 0, current, scratch));
+  for (std::size_t next = 0; next < found.size(); ++next)
+    take_fresh(score_fresh(graph, scorer, 0, found[next].id, scratch));
 }
 
 }  // namespace semblance

@@ -100,8 +100,8 @@ void VectorIndex::walk(const Snapshot& snapshot, const Scorer& scorer, const Sea
   if (possible == n) {
     own.begin(n, std::max(graph.degree(0), graph.degree(1)));
     search_level(graph, scorer, descend(graph, scorer, 0, own), 0, ef, own);
-    for (std::size_t i = 0; i < own.pool.size() && scratch.found.size() < wanted; ++i)
-      if (filter.test(own.pool[i].id)) scratch.found.push_back(own.pool[i]);
+    for (std::size_t i = 0; i < own.closest.size() && scratch.found.size() < wanted; ++i)
+      if (filter.test(own.closest[i].id)) scratch.found.push_back(own.closest[i]);
     if (scratch.found.size() >= needed) return;
   }
   if (walk_pays(snapshot, options, 1) && walk_past(snapshot, scorer, options, wanted, scratch)) return;

@@ -14,9 +14,13 @@ class VisitedSet {
  public:
   // Forgets all and makes room for ids below `n`.
   void reset(std::size_t n) {
-    for (const std::uint32_t word : touched_) words_[word] = 0;
-    touched_.clear();
-    if (words_.size() * kWordBits < n) words_.resize((n + kWordBits - 1) / kWordBits);
+    for (std::size_t i = 0; i < touched_count_; ++i) words_[touched_[i]] = 0;
+    touched_count_ = 0;
+    if (words_.size() * kWordBits < n) {
+      const std::size_t words = (n + kWordBits - 1) / kWordBits;
+      touched_.resize(words + 1);
+      words_.resize(words);
+    }
     limit_ = n;
   }
   // True the first time an id is seen. Ids at or above the limit (linked after the walk began) count as seen.
@@ -24,10 +28,11 @@ class VisitedSet {
     if (id >= limit_) return false;
     std::uint32_t& word = words_[id / kWordBits];
     const std::uint32_t bit = std::uint32_t{1} << (id % kWordBits);
-    if (word & bit) return false;
-    if (word == 0) touched_.push_back(static_cast<std::uint32_t>(id / kWordBits));
+    const bool fresh = (word & bit) == 0;
+    touched_[touched_count_] = static_cast<std::uint32_t>(id / kWordBits);
+    touched_count_ += word == 0;
     word |= bit;
-    return true;
+    return fresh;
   }
 
   // Whether `insert` would return false.
@@ -38,7 +43,8 @@ class VisitedSet {
   static constexpr std::size_t kWordBits = 32;
 
   std::vector<std::uint32_t> words_;
-  std::vector<std::uint32_t> touched_;
+  std::vector<std::uint32_t> touched_;  // and one more place, written before it is known to count
+  std::size_t touched_count_ = 0;
   std::size_t limit_ = 0;
 };
 
