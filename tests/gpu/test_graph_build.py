@@ -70,7 +70,7 @@ def test_few_rows_and_bad_arguments(gpu: ModuleType) -> None:
     )
     assert seen[-1] == (1, 1)
     assert one.search(np.ones((1, 4)), 2).ids.tolist() == [[0, -1]]
-    with pytest.raises(sb.ArgumentError, match="device: expected 'cpu' or 'cuda', got 'gpu'"):
+    with pytest.raises(sb.ArgumentError, match="device: expected one of cpu, cuda, got 'gpu'"):
         sb.Index.build(np.ones((2, 4)), device="gpu")
     with pytest.raises(sb.ArgumentError, match="device: expected 'cpu' for a flat index or packed bits"):
         sb.Index.build(np.ones((2, 4)), kind="flat", device="cuda")
