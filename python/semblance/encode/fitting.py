@@ -6,7 +6,8 @@ Arrays: ``bags`` is a sparse matrix (texts, tokens) whose row i holds 1 / length
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -21,6 +22,15 @@ _TEXTS, _COLUMNS = 8192, 16
 
 def _parts(n: int, size: int) -> list[slice]:
     return [slice(first, first + size) for first in range(0, n, size)]
+
+
+def _aside(work: Callable[..., Any], *arguments: np.ndarray) -> Any:
+    """What ``work`` returns. Ctrl-C ends the wait for it at once, and the work goes on to an end that nobody sees."""
+    thread = ThreadPoolExecutor(1, "semblance-fit")
+    try:
+        return thread.submit(work, *arguments).result()
+    finally:
+        thread.shutdown(wait=False)
 
 
 def _product(a: Array, b: Array) -> np.ndarray:
@@ -48,7 +58,7 @@ def principal_axes(vectors: Array, dims: int) -> Array:
 
     The origin and not the mean: unit vectors are compared by their angle at the origin.
     """
-    _, axes = np.linalg.eigh(_product(vectors, vectors))
+    _, axes = _aside(np.linalg.eigh, _product(vectors, vectors))
     chosen = axes[:, ::-1][:, :dims]
     signs = np.sign(chosen[np.abs(chosen).argmax(axis=0), np.arange(chosen.shape[1])])  # eigenvectors have no sign
     return np.ascontiguousarray(chosen * signs, np.float32)
@@ -72,7 +82,7 @@ def linear_guess(bags: Any, targets: Array, tokens: Array, ridge: float = 1e-3) 
     pooled = np.concatenate([bags @ tokens[:, part] for part in _parts(tokens.shape[1], _COLUMNS)], axis=1)
     gram = _product(pooled, pooled)
     gram[np.diag_indices_from(gram)] += ridge * np.trace(gram) / len(gram)
-    mapping = np.linalg.solve(gram, _product(pooled, targets))
+    mapping = _aside(np.linalg.solve, gram, _product(pooled, targets))
     return np.ascontiguousarray(tokens @ mapping.astype(np.float32))
 
 
