@@ -168,7 +168,7 @@ def _unfitted(tokens: fitting.Array, dims: int) -> fitting.Array:
     """Principal axes of the token vectors, weighted as if the vocabulary were in order of frequency (Zipf)."""
     ranks = np.arange(len(tokens), dtype=np.float32)
     weights = (np.log1p(ranks) / np.log1p(np.float32(len(tokens)))).astype(np.float32)
-    table: fitting.Array = (tokens @ fitting.principal_axes(tokens, dims)) * weights[:, None]
+    table: fitting.Array = fitting.aside(np.matmul, tokens, fitting.principal_axes(tokens, dims)) * weights[:, None]
     return table
 
 
@@ -190,7 +190,7 @@ def _fitted(data: _Data, dims: int, recipe: Recipe) -> tuple[fitting.Array, dict
     if int(usable.sum()) < 2 * HELD_OUT:
         raise ArgumentError(f"texts: expected at least {2 * HELD_OUT} texts with tokens, got {int(usable.sum())}")
     bags = fitting.bag_matrix(rows, len(tokens))[usable]
-    targets: fitting.Array = vectors[usable] @ fitting.principal_axes(vectors[usable], dims)
+    targets: fitting.Array = fitting.aside(np.matmul, vectors[usable], fitting.principal_axes(vectors[usable], dims))
     held = np.arange(len(targets)) % HELD_OUT == 0
     fit_bags, fit_targets = bags[~held], targets[~held]
     weights = fitting.inverse_frequency(np.bincount(bags.indices, minlength=len(tokens)), recipe.smoothing)

@@ -17,14 +17,14 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
 # Large products are done in parts: Ctrl-C is seen between two of them.
-_TEXTS, _COLUMNS = 8192, 16
+_TEXTS, _COLUMNS, _TERMS = 8192, 16, 8192 * 384 * 384
 
 
 def _parts(n: int, size: int) -> list[slice]:
     return [slice(first, first + size) for first in range(0, n, size)]
 
 
-def _aside(work: Callable[..., Any], *arguments: np.ndarray) -> Any:
+def aside(work: Callable[..., Any], *arguments: np.ndarray) -> Any:
     """What ``work`` returns. Ctrl-C ends the wait for it at once, and the work goes on to an end that nobody sees."""
     thread = ThreadPoolExecutor(1, "semblance-fit")
     try:
@@ -36,7 +36,7 @@ def _aside(work: Callable[..., Any], *arguments: np.ndarray) -> Any:
 def _product(a: Array, b: Array) -> np.ndarray:
     """``a.T @ b`` in f64."""
     total = np.zeros((a.shape[1], b.shape[1]))
-    for part in _parts(len(a), _TEXTS):
+    for part in _parts(len(a), min(_TEXTS, max(1, _TERMS // max(1, total.size)))):
         total += a[part].T.astype(np.float64) @ b[part]
     return total
 
@@ -58,7 +58,7 @@ def principal_axes(vectors: Array, dims: int) -> Array:
 
     The origin and not the mean: unit vectors are compared by their angle at the origin.
     """
-    _, axes = _aside(np.linalg.eigh, _product(vectors, vectors))
+    _, axes = aside(np.linalg.eigh, _product(vectors, vectors))
     chosen = axes[:, ::-1][:, :dims]
     signs = np.sign(chosen[np.abs(chosen).argmax(axis=0), np.arange(chosen.shape[1])])  # eigenvectors have no sign
     return np.ascontiguousarray(chosen * signs, np.float32)
@@ -82,8 +82,9 @@ def linear_guess(bags: Any, targets: Array, tokens: Array, ridge: float = 1e-3) 
     pooled = np.concatenate([bags @ tokens[:, part] for part in _parts(tokens.shape[1], _COLUMNS)], axis=1)
     gram = _product(pooled, pooled)
     gram[np.diag_indices_from(gram)] += ridge * np.trace(gram) / len(gram)
-    mapping = _aside(np.linalg.solve, gram, _product(pooled, targets))
-    return np.ascontiguousarray(tokens @ mapping.astype(np.float32))
+    mapping = aside(np.linalg.solve, gram, _product(pooled, targets))
+    table: Array = aside(np.matmul, tokens, mapping.astype(np.float32))
+    return np.ascontiguousarray(table)
 
 
 @dataclass(frozen=True)
