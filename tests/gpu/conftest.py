@@ -17,6 +17,7 @@ import pytest
 import semblance as sb
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "rules"))
 
 
 def emulated_file() -> Path | None:
