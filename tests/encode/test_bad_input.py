@@ -21,6 +21,7 @@ import semblance as sb
 from semblance.encode import devices, folder
 from semblance.encode import onnx as runner
 from semblance.encode.model import GPU_BATCH_TOKENS
+from semblance.encode.tokenize import Tokenizer
 
 Make = Callable[..., Path]
 
@@ -266,3 +267,12 @@ def test_minilm_gives_the_same_bits_in_every_batch() -> None:
     alone = encoder.encode(texts, batch_tokens=1)
     assert all(np.array_equal(encoder.encode(texts, batch_tokens=size), alone) for size in (100, 1000, 10_000))
     assert np.array_equal(asyncio.run(encoder.aencode(texts)), alone)
+
+
+@pytest.mark.parametrize("probe", ["a", "b"])
+def test_tokenizer_without_a_token_for_unknown_words(probe: str) -> None:
+    """Found by fuzzing: the library's bare Exception came through."""
+    model = {"type": "WordPiece", "unk_token": "]UNK]", "continuing_subword_prefix": "#", "max_input_chars_per_word": 9}
+    definition = json.dumps({"version": "1.0", "added_tokens": [], "model": {**model, "vocab": {probe: 0}}})
+    with pytest.raises(sb.FormatError, match=r"tokenizer: expected ids for any text, got .*Missing"):
+        Tokenizer(definition).ids(["a", "b", "\ud800"], 8)

@@ -119,18 +119,25 @@ class Tokenizer:
         found: int | None = name(token)
         return found
 
-    def _encode(self, texts: list[str]) -> list[list[int]]:
+    def _encode(self, texts: list[str], special: bool = False) -> list[list[int]]:
+        """Ids by the library; FormatError where its file has none for a text, such as no token for unknown words."""
         try:
-            encodings = self._rust.encode_batch_fast(texts, add_special_tokens=False)
+            encodings = self._rust.encode_batch_fast(texts, add_special_tokens=special)
         except (UnicodeEncodeError, TypeError):  # lone surrogates
-            encodings = self._rust.encode_batch_fast([printable(text) for text in texts], add_special_tokens=False)
+            clean = [printable(text) for text in texts]
+            if clean == texts:
+                raise
+            return self._encode(clean, special)
+        except Exception as error:
+            if type(error) is not Exception:  # what the library raises
+                raise
+            raise FormatError(f"{self._where}: expected ids for any text, got {error}") from error
         return [encoding.ids for encoding in encodings]
 
     def _special_ids(self) -> tuple[list[int], list[int]]:
         """What the post-processor puts before and after a text."""
         for probe in ("a", "1", "."):
-            bare = self._rust.encode(probe, add_special_tokens=False).ids
-            full = self._rust.encode(probe, add_special_tokens=True).ids
+            bare, full = self._encode([probe])[0], self._encode([probe], special=True)[0]
             if not bare:
                 continue
             for start in range(len(full) - len(bare) + 1):
