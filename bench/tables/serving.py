@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -97,18 +98,23 @@ def compare(alone: np.ndarray, beside: np.ndarray, doing: str) -> None:
         print(f"   p{q}: alone {a:.1f} us, while {doing} {b:.1f} us, ratio {b / a:.2f}")
 
 
+def latencies_beside(work: Callable[[threading.Event], None], table: sb.EmbeddingTable, seconds: float) -> np.ndarray:
+    """Latencies while another thread works until it is told to stop."""
+    stop = threading.Event()
+    thread = threading.Thread(target=work, args=(stop,))
+    thread.start()
+    try:
+        return latencies(table, seconds)
+    finally:
+        stop.set()
+        thread.join()
+
+
 def disturbed(rows: int, dim: int, seconds: float) -> None:
     table = sb.EmbeddingTable.from_dense(np.random.default_rng(0).standard_normal((rows, dim), dtype=np.float32))
     latencies(table, 1.0)
     alone = latencies(table, seconds)
-    stop = threading.Event()
-    writer = threading.Thread(target=publish, args=(table, stop))
-    writer.start()
-    try:
-        beside = latencies(table, seconds)
-    finally:
-        stop.set()
-        writer.join()
+    beside = latencies_beside(lambda stop: publish(table, stop), table, seconds)
     print(f"{table}, batch 1024, {table.generation} generations published in {seconds:.0f} s")
     compare(alone, beside, "publishing")
 
@@ -116,9 +122,9 @@ def disturbed(rows: int, dim: int, seconds: float) -> None:
 def folded(rows: int, dim: int, seconds: float) -> None:
     """Latencies while changes are written and folded in, one compaction after the other."""
     table = sb.EmbeddingTable.from_dense(np.random.default_rng(0).standard_normal((rows, dim), dtype=np.float32))
-    alone, stop, times = latencies(table, seconds), threading.Event(), []
+    alone, times = latencies(table, seconds), []
 
-    def fold() -> None:
+    def fold(stop: threading.Event) -> None:
         while not stop.is_set():
             with table.writer() as writer:
                 writer.upsert(np.arange(rows // 100), np.zeros((rows // 100, dim), np.float32))
@@ -126,13 +132,7 @@ def folded(rows: int, dim: int, seconds: float) -> None:
             table.compact_in_background().result()
             times.append(time.perf_counter() - begin)
 
-    folder = threading.Thread(target=fold)
-    folder.start()
-    try:
-        beside = latencies(table, seconds)
-    finally:
-        stop.set()
-        folder.join()
+    beside = latencies_beside(fold, table, seconds)
     print(f"{table}, {len(times)} compactions of 1 % of the rows, {np.median(times) * 1e3:.0f} ms each")
     compare(alone, beside, "compacting")
 
