@@ -1,9 +1,4 @@
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -13,6 +8,7 @@
 #include "bind/bind.hpp"
 #include "bind/bound_table.hpp"
 #include "table/string_keys.hpp"
+#include "table/table_memory.hpp"
 
 namespace semblance::bind {
 namespace {
@@ -84,36 +80,22 @@ py::array_t<std::int64_t> row_numbers(const BoundTable& self, const py::array& k
   return out;
 }
 
-// Rows read at random meet a page's address at every row, and huge pages keep the addresses at hand: a fifth of the
-// time of bags over four tables of 3.4 MB. NumPy asks for them from 4 MB on; smaller arrays get them here where they
-// fill three quarters of them. Bytes to allocate for that, or 0.
-std::size_t huge_room(std::size_t bytes) {
-#if defined(__linux__)
-  constexpr std::size_t kHugePage = std::size_t{1} << 21, kByNumpy = std::size_t{1} << 22;
-  const std::size_t room = (bytes + kHugePage - 1) / kHugePage * kHugePage;
-  if (bytes > 0 && bytes < kByNumpy && bytes >= room / 4 * 3) return room;
-#endif
-  return 0;
+py::array_t<std::uint8_t> table_array(py::ssize_t rows, py::ssize_t row_bytes) {
+  const auto bytes = static_cast<std::size_t>(rows) * static_cast<std::size_t>(row_bytes);
+  auto memory = std::make_unique<std::shared_ptr<std::byte>>(table_memory(bytes));
+  auto* const data = reinterpret_cast<std::uint8_t*>(memory->get());
+  const py::capsule owner(memory.get(), [](void* p) { delete static_cast<std::shared_ptr<std::byte>*>(p); });
+  memory.release();
+  return py::array_t<std::uint8_t>({rows, row_bytes}, data, owner);
 }
 
-py::array_t<std::uint8_t> row_array(py::ssize_t rows, py::ssize_t row_bytes) {
-#if defined(__linux__)
-  const std::size_t room = huge_room(static_cast<std::size_t>(rows) * static_cast<std::size_t>(row_bytes));
-  if (void* memory = room == 0 ? nullptr : std::aligned_alloc(std::size_t{1} << 21, room)) {
-    madvise(memory, room, MADV_HUGEPAGE);
-    const py::capsule owner(memory, [](void* p) { std::free(p); });
-    return py::array_t<std::uint8_t>({rows, row_bytes}, static_cast<std::uint8_t*>(memory), owner);
-  }
-#endif
-  return py::array_t<std::uint8_t>({rows, row_bytes});
-}
-
-// The rows, or a copy where `row_array` puts them elsewhere than NumPy does.
+// The rows, or a copy in memory that suits them better.
 py::array settled(const py::array& rows) {
   require<std::uint8_t>("rows", rows, {kAnySize, kAnySize});
-  if (huge_room(static_cast<std::size_t>(rows.nbytes())) == 0) return rows;
-  py::array_t<std::uint8_t> out = row_array(rows.shape(0), rows.shape(1));
-  std::memcpy(out.mutable_data(), rows.data(), static_cast<std::size_t>(rows.nbytes()));
+  const auto bytes = static_cast<std::size_t>(rows.nbytes());
+  if (!needs_table_memory(bytes)) return rows;
+  py::array_t<std::uint8_t> out = table_array(rows.shape(0), rows.shape(1));
+  std::memcpy(out.mutable_data(), rows.data(), bytes);
   return out;
 }
 
@@ -124,7 +106,7 @@ py::array_t<std::uint8_t> encode(const py::array& weights, const std::string& dt
   const Matrix<const float> rows{static_cast<const float*>(weights.data()), static_cast<std::size_t>(weights.shape(0)),
                                  static_cast<std::size_t>(weights.shape(1))};
   const auto row_bytes = static_cast<py::ssize_t>(kernels::table_row_bytes(format, rows.cols));
-  py::array_t<std::uint8_t> out = row_array(weights.shape(0), row_bytes);
+  py::array_t<std::uint8_t> out = table_array(weights.shape(0), row_bytes);
   auto* bytes = reinterpret_cast<std::byte*>(out.mutable_data());
   monitored(progress, [&](Monitor* monitor) { encode_table_rows(format, rows, bytes, threads, monitor); });
   return out;
@@ -134,7 +116,7 @@ py::array_t<std::uint8_t> build_buckets(const py::array& keys, const py::object&
   const auto all = vector_of<std::int64_t>("keys", keys);
   if (all.size() >= kNoRow) throw CapacityError(expected("keys", "fewer than 2^32 - 1", std::to_string(all.size())));
   const std::size_t count = buckets_for(all.size());
-  py::array_t<std::uint8_t> out({count, sizeof(KeyBucket)});
+  py::array_t<std::uint8_t> out = table_array(static_cast<py::ssize_t>(count), sizeof(KeyBucket));
   const std::span<KeyBucket> buckets{reinterpret_cast<KeyBucket*>(out.mutable_data()), count};
   monitored(progress, [&](Monitor* monitor) { build_key_map(all, buckets, monitor); });
   return out;

@@ -463,7 +463,10 @@ def _map(path: str, file: BinaryIO, size: int) -> np.ndarray:
 
 
 def _read_exactly(path: str, file: BinaryIO, begin: int, section: _Section) -> np.ndarray:
-    data = np.empty(section.end - section.begin, np.uint8)
+    size = section.end - section.begin
+    room = np.empty(size + ALIGNMENT - 1, np.uint8)  # as aligned in memory as it is in the file
+    start = -room.ctypes.data % ALIGNMENT
+    data = room[start : start + size]
     view, done = data.data, 0
     file.seek(begin)
     while done < len(view):

@@ -48,6 +48,34 @@ def test_rows_around_a_huge_page(tmp_path, rows):
         assert again.nbytes == rows * 68
 
 
+@pytest.mark.parametrize("rows", [50, 5_000, 20_000, 70_000])
+def test_buckets_are_cache_lines(tmp_path, rows):
+    """Made, loaded, mapped or compacted: a bucket that lay across two lines would be waited for twice."""
+    keys, path = np.arange(rows) * 5, tmp_path / "table.safetensors"
+    table = EmbeddingTable.from_dense(np.ones((rows, 16), np.float32), keys=keys)
+    table.save(path)
+    loaded = EmbeddingTable.load(path)
+    with loaded.writer() as writer:
+        writer.upsert(keys[:1], np.zeros((1, 16), np.float32))
+    loaded.compact()
+    for each in (table, EmbeddingTable.load(path), EmbeddingTable.load(path, mmap=True), loaded):
+        assert each._generation.buckets.ctypes.data % 64 == 0
+
+
+def test_tables_outlive_their_neighbours(tmp_path):
+    """Rows of 400 kB share memory with those of other tables, which may go in any order."""
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((8, 20_000, 16)).astype(np.float32)
+    tables = {i: EmbeddingTable.from_dense(weights[i], keys=rng.permutation(20_000)) for i in range(len(weights))}
+    expected = {i: table.lookup(np.arange(20_000)) for i, table in tables.items()}
+    for i in rng.permutation(len(weights)):
+        del tables[int(i)]
+        tables[100 + int(i)] = EmbeddingTable.from_dense(np.full((20_000, 16), i, np.float32), "f32")
+        for j, table in tables.items():
+            if j < 100:
+                np.testing.assert_array_equal(table.lookup(np.arange(20_000)), expected[j])
+
+
 def test_mapped_rows_are_not_copied(tmp_path):
     sample().save(tmp_path / "t.sb")
     rows = EmbeddingTable.load(tmp_path / "t.sb", mmap=True)._generation.rows

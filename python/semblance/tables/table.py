@@ -383,9 +383,10 @@ class EmbeddingTable(Published):
         from .. import storage
 
         tensors, metadata = storage.read(os.fspath(path), mmap=mmap, verify=verify)
-        rows = tensors.get("rows")
-        if not mmap and rows is not None and rows.dtype == np.uint8 and rows.ndim == 2:
-            tensors["rows"] = _native.settled(rows)
+        for name in () if mmap else ("rows", "buckets"):
+            part = tensors.get(name)
+            if part is not None and part.dtype == np.uint8 and part.ndim == 2:
+                tensors[name] = _native.settled(part)
         return cls._from_tensors(tensors, metadata)
 
     def _tensors(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:

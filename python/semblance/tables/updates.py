@@ -155,7 +155,8 @@ def compacted(base: Generation) -> Generation:
     kept = ~np.isin(own_keys, delta.keys)
     keys = np.concatenate([own_keys[kept], delta.keys[: len(delta.rows)]])
     rows = np.concatenate([base.rows[kept], delta.rows])
-    return replace(base, rows=rows, buckets=_native.build_buckets(keys, None), delta=None, number=base.number + 1)
+    buckets = _native.build_buckets(keys, None)
+    return replace(base, rows=_native.settled(rows), buckets=buckets, delta=None, number=base.number + 1)
 
 
 def on_top(folded: Generation, began: Generation, now: Generation) -> Generation:
@@ -187,14 +188,14 @@ def _folded(base: Generation, delta: Delta) -> Generation:
     if base.remap is None:
         rows = base.rows.copy()
         rows[numbers] = delta.rows
-        return replace(base, rows=rows)
+        return replace(base, rows=_native.settled(rows))
     remap = base.remap.copy()
     keys_of_row = np.bincount(remap[remap >= 0], minlength=len(base.rows) + 1)
     grown = keys_of_row[remap[numbers]] != 1  # the last count, of no row at all, is 0
     remap[numbers[grown]] = len(base.rows) + np.arange(int(grown.sum()), dtype=np.int32)
     rows = np.concatenate([base.rows, delta.rows[grown]])
     rows[remap[numbers]] = delta.rows
-    return replace(base, rows=rows, remap=remap)
+    return replace(base, rows=_native.settled(rows), remap=remap)
 
 
 def _row_keys(buckets: Bytes, count: int) -> Ints:
