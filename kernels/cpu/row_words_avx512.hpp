@@ -23,8 +23,8 @@ inline RowVec row_load(const float* p) { return _mm512_loadu_ps(p); }
 inline RowVec row_load_partial(const float* p, std::size_t n) { return _mm512_maskz_loadu_ps(first_lanes(n), p); }
 inline void row_store(float* p, RowVec x) { _mm512_storeu_ps(p, x); }
 inline void row_store_partial(float* p, RowVec x, std::size_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), x); }
-inline void row_prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
-inline void row_prefetch_near(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+SEMBLANCE_INLINE void row_prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
+SEMBLANCE_INLINE void row_prefetch_near(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 struct ScaleBias {
   float scale, bias;

@@ -30,8 +30,8 @@ inline void row_store_partial(float* p, RowVec x, std::size_t n) {
   vst1q_f32(lanes, x);
   for (std::size_t i = 0; i < n; ++i) p[i] = lanes[i];
 }
-inline void row_prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
-inline void row_prefetch_near(const void* p) { __builtin_prefetch(p, 0, 3); }
+SEMBLANCE_INLINE void row_prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
+SEMBLANCE_INLINE void row_prefetch_near(const void* p) { __builtin_prefetch(p, 0, 3); }
 
 template <class T>
 inline T row_read(const std::byte* p) {

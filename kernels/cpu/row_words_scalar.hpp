@@ -19,8 +19,8 @@ inline RowVec row_load(const float* p) { return *p; }
 inline RowVec row_load_partial(const float* p, std::size_t) { return *p; }
 inline void row_store(float* p, RowVec x) { *p = x; }
 inline void row_store_partial(float* p, RowVec x, std::size_t) { *p = x; }
-inline void row_prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
-inline void row_prefetch_near(const void* p) { __builtin_prefetch(p, 0, 3); }
+SEMBLANCE_INLINE void row_prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
+SEMBLANCE_INLINE void row_prefetch_near(const void* p) { __builtin_prefetch(p, 0, 3); }
 
 inline unsigned row_byte(const std::byte* p, std::size_t i) { return static_cast<unsigned>(p[i]); }
 inline unsigned row_half(const std::byte* p, std::size_t i) { return row_byte(p, 2 * i) | row_byte(p, 2 * i + 1) << 8; }
