@@ -87,7 +87,7 @@ class BoundGroup {
         if (lookup_matrix(call.tables, call.matrix, call.batch, {data, width_}, threads, monitor)) return;
         split_matrix(call);
       }
-      for (const GroupField& field : call.fields) field.table->check_keys(field.keys);
+      check_group_keys(call.fields);
       lookup_group(call.fields, call.batch, {data, width_}, threads, monitor);
     });
     return result;

@@ -66,11 +66,19 @@ std::span<const std::int64_t> keys_of(const GroupField& field, std::size_t begin
   return field.keys.subspan(first, static_cast<std::size_t>(field.offsets[end]) - first);
 }
 
+// Fields' keys lie anywhere in memory, and a processor follows an array of itself only once it is some lines into it,
+// afresh on every page.
+void prefetch_keys(std::span<const std::int64_t> keys) {
+  constexpr std::size_t kLine = 64 / sizeof(std::int64_t), kMost = 2 * 4096 / sizeof(std::int64_t);
+  for (std::size_t i = 0; i < std::min(keys.size(), kMost); i += kLine) __builtin_prefetch(&keys[i], 0, 2);
+}
+
 // Every field's rows are found first, then written example by example.
 void gather(Run run, std::size_t begin, std::size_t end, OutputRows out) {
   RowPointer rows[kGridRows];
   const std::size_t chunk = std::min(kGridRows / run.size(), Table::kChunkRows);
   const auto search = [&](std::size_t f, std::size_t first, std::size_t last) {
+    if (f + kRunsAhead < run.size()) prefetch_keys(keys_of(run[f + kRunsAhead], first, last));
     if (f < run.size()) run[f].table->prefetch_search(keys_of(run[f], first, last));
   };
   for (std::size_t first = begin; first < end; first += chunk) {
@@ -188,6 +196,13 @@ bool lookup_matrix(std::span<const Table* const> tables, const std::int64_t* key
   const std::size_t grain = block_of(1, batch, bytes, out.stride);
   parallel_for(batch, bytes < 2 * kTaskBytes ? 1 : threads, grain, block, monitor);
   return true;
+}
+
+void check_group_keys(std::span<const GroupField> fields) {
+  for (std::size_t f = 0; f < fields.size(); ++f) {
+    if (f + 1 < fields.size()) prefetch_keys(fields[f + 1].keys);
+    fields[f].table->check_keys(fields[f].keys);
+  }
 }
 
 void lookup_group(std::span<const GroupField> fields, std::size_t batch, OutputRows out, std::size_t threads,

@@ -18,6 +18,9 @@ struct GroupField {
   std::size_t column = 0;  // where this field starts in an output row
 };
 
+// `Table::check_keys` for each field.
+void check_group_keys(std::span<const GroupField> fields);
+
 // Work is shared out by (field, range of examples); rows are prefetched ahead across fields. Keys and offsets have been
 // checked against their tables.
 void lookup_group(std::span<const GroupField> fields, std::size_t batch, OutputRows out, std::size_t threads,
