@@ -36,6 +36,16 @@ struct LinkBlock {
 // The same bits in every table.
 using ScoreLinks = void (*)(const LinkQuery&, const LinkBlock&, float own, const std::byte* ahead, float* out);
 
+// Of the difference o between a neighbour and its node u, s being o's signs.
+struct DifferenceSums {
+  float square, along, size, signed_node;  // |o|^2, <u, o>, |o|_1 and <s, u>
+};
+
+// Sets the signs of neighbour - node, both rotated, in the bytes of one of 16 neighbours: `lane` is where its first
+// byte is, `shift` 0 or 4. The same bits in every table.
+using WriteSigns = DifferenceSums (*)(const float* neighbour, const float* node, std::size_t dim, unsigned shift,
+                                      std::uint8_t* lane);
+
 // A rotation of x[dim]: rounds of random signs and Hadamard transforms of `window` values, at the front and at the back
 // in turn. `signs` is (rounds, dim) of 1 and -1; dim is a multiple of kLinkPadding, window a power of two of at least
 // dim / 2; `room` holds dim values. The same bits in every table.
@@ -70,6 +80,7 @@ using KeepCloser = std::size_t (*)(float* distances, std::uint32_t* ids, std::si
 
 struct LinkKernels {
   ScoreLinks score;
+  WriteSigns write_signs;
   Rotate rotate;
   TabulateQuery tabulate;
   LineUp line_up;

@@ -1,7 +1,6 @@
 #include "index/link_codes.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -17,6 +16,8 @@ namespace {
 
 using kernels::kLinkGroup, kernels::kLinkGroupBytes, kernels::kLinkLanes;
 
+constexpr std::size_t kRotateGrain = 64, kPrefetchRows = 2;
+constexpr std::size_t kMostAhead = std::size_t{1} << 29;  // bytes of rotated rows: of 349,525 rows of 384 values
 constexpr float kFarAway = std::numeric_limits<float>::infinity();
 
 std::uint32_t bits_of(float x) {
@@ -25,40 +26,30 @@ std::uint32_t bits_of(float x) {
   return bits;
 }
 
-// Sums of four chains each, so that they do not wait for one another.
-float dot(const float* a, const float* b, std::size_t n) {
-  float sums[8] = {};
-  for (std::size_t i = 0; i + 8 <= n; i += 8)
-    for (std::size_t k = 0; k < 8; ++k) sums[k] += a[i + k] * b[i + k];
-  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
-}
-
-struct SignSums {
-  float size, signed_node;  // |o|_1 and <s, Ru>
-};
-
-// Sets the signs of `o` in one neighbour's bytes of a lane, a group of dimensions at a time; as many chains of sums as
-// a group has dimensions. `o` and `node` are rotated.
-SignSums write_signs(const float* o, const float* node, std::size_t dim, unsigned shift, std::uint8_t* lane) {
-  constexpr std::uint32_t kSign = 0x80000000U;
-  float size[kLinkGroup] = {}, signed_node[kLinkGroup] = {};
-  for (std::size_t group = 0; group < dim / kLinkGroup; ++group) {
-    std::uint32_t difference[kLinkGroup], of_node[kLinkGroup];
-    std::memcpy(difference, o + group * kLinkGroup, sizeof difference);
-    std::memcpy(of_node, node + group * kLinkGroup, sizeof of_node);
-    unsigned set = 0;
-    for (std::size_t k = 0; k < kLinkGroup; ++k) {
-      size[k] += std::bit_cast<float>(difference[k] & ~kSign);
-      signed_node[k] += std::bit_cast<float>(of_node[k] ^ (difference[k] & kSign));
-      set |= (~difference[k] >> 31) << k;
-    }
-    lane[group * kLinkGroupBytes] |= static_cast<std::uint8_t>(set << shift);
-  }
-  return {(size[0] + size[1]) + (size[2] + size[3]),
-          (signed_node[0] + signed_node[1]) + (signed_node[2] + signed_node[3])};
-}
-
 }  // namespace
+
+void RotatedRows::rotate(std::size_t row, float* out, AlignedVector<float>& room) const {
+  std::fill(out + codec_.dim(), out + rotation_.rotated_dim(), 0.0F);
+  codec_.decode(rows_.row(row), 1, reinterpret_cast<std::byte*>(out));
+  rotation_.apply(out, room);
+}
+
+void RotatedRows::make_ahead(std::size_t count, std::size_t threads, Monitor* monitor) {
+  count_ = std::min(count, kMostAhead / ahead_.row_bytes());
+  ahead_.grow(count_);
+  const auto body = [&](std::size_t begin, std::size_t end, std::size_t) {
+    AlignedVector<float> room;
+    for (std::size_t i = begin; i < end; ++i) rotate(i, ahead_.as<float>(i), room);
+  };
+  parallel_for(count_, threads, kRotateGrain, body, monitor);
+}
+
+const float* RotatedRows::of(std::uint32_t row, AlignedVector<float>& out, AlignedVector<float>& room) const {
+  if (row < count_) return ahead_.as<float>(row);
+  out.resize(rotation_.rotated_dim());
+  rotate(row, out.data(), room);
+  return out.data();
+}
 
 LinkCodes::LinkCodes(std::size_t dim, Metric metric, std::size_t max_degree, std::uint64_t seed)
     : metric_(metric),
@@ -107,27 +98,18 @@ bool LinkCodes::names(std::uint32_t node, const std::uint32_t* ids, std::size_t 
 
 // For a neighbour v of u, with the rotated difference o = R(v - u) and its signs s, <q, v - u> is about
 // <s, Rq> * |o|^2 / |o|_1. Distances are estimated from u, where the part that hangs on u itself is exact.
-void LinkCodes::encode(std::uint32_t node, const std::uint32_t* ids, std::size_t count, const Codec& codec,
-                       const Arena& rows, EncodeScratch& own) {
-  own.node.assign(dim_, 0.0F);
-  own.neighbour.resize(input_dim_);
+void LinkCodes::encode(std::uint32_t node, const std::uint32_t* ids, std::size_t count, const RotatedRows& rows,
+                       EncodeScratch& own) {
   own.block.assign(row_bytes() / sizeof(std::uint32_t), 0);
   std::fill_n(own.block.begin(), capacity_, kNoSlot);
   std::fill_n(own.block.begin() + static_cast<std::ptrdiff_t>(capacity_), capacity_, bits_of(kFarAway));
-  codec.decode(rows.row(node), 1, reinterpret_cast<std::byte*>(own.node.data()));
-  own.rotated_node = own.node;
-  rotation_.apply(own.rotated_node.data(), own.room);
+  const float* from = rows.of(node, own.node, own.room);
   auto* signs = reinterpret_cast<std::uint8_t*>(own.block.data()) + signs_offset_;
   for (std::size_t i = 0; i < count; ++i) {
-    codec.decode(rows.row(ids[i]), 1, reinterpret_cast<std::byte*>(own.neighbour.data()));
-    own.difference.assign(dim_, 0.0F);
-    for (std::size_t j = 0; j < input_dim_; ++j) own.difference[j] = own.neighbour[j] - own.node[j];
-    const float square = dot(own.difference.data(), own.difference.data(), dim_);
-    const float along = dot(own.node.data(), own.difference.data(), dim_);
-    rotation_.apply(own.difference.data(), own.room);
-    const auto [size, signed_node] =
-        write_signs(own.difference.data(), own.rotated_node.data(), dim_, i % kLinkLanes < 16 ? 0 : 4,
-                    signs + i / kLinkLanes * lane_bytes_ + i % 16);
+    if (i + kPrefetchRows < count) rows.prefetch(ids[i + kPrefetchRows]);
+    const auto [square, along, size, signed_node] =
+        require_table().links.write_signs(rows.of(ids[i], own.neighbour, own.room), from, dim_,
+                                          i % kLinkLanes < 16 ? 0 : 4, signs + i / kLinkLanes * lane_bytes_ + i % 16);
     const float stretch = size > 0.0F ? square / size : 0.0F;
     float add = 0.0F, factor = -stretch;
     if (metric_ == Metric::l2) {

@@ -14,6 +14,7 @@
 #include "codec/rotation.hpp"
 #include "core/arena.hpp"
 #include "core/atomic_word.hpp"
+#include "core/parallel.hpp"
 
 namespace semblance {
 
@@ -22,6 +23,31 @@ struct LinkQuery {
   kernels::LinkQuery query{};
   AlignedVector<std::uint8_t> tables;
   AlignedVector<float> rotated, room;
+};
+
+// Rows as neighbour codes are made of them: decoded and rotated.
+class RotatedRows {
+ public:
+  RotatedRows(const RandomRotation& rotation, const Codec& codec, const Arena& rows)
+      : rotation_(rotation), codec_(codec), rows_(rows), ahead_(rotation.rotated_dim() * sizeof(float)) {}
+
+  // Rotates the first `count` rows, or as many as it takes memory for, once for all that ask for them.
+  void make_ahead(std::size_t count, std::size_t threads, Monitor* monitor);
+  // The values of a row: made ahead, or now in `out`.
+  const float* of(std::uint32_t row, AlignedVector<float>& out, AlignedVector<float>& room) const;
+  void prefetch(std::uint32_t row) const {
+    if (row >= count_) return;
+    for (std::size_t b = 0; b < ahead_.row_bytes(); b += 64) __builtin_prefetch(ahead_.row(row) + b);
+  }
+
+ private:
+  void rotate(std::size_t row, float* out, AlignedVector<float>& room) const;
+
+  const RandomRotation& rotation_;
+  const Codec& codec_;
+  const Arena& rows_;
+  std::size_t count_ = 0;  // made ahead
+  Arena ahead_;
 };
 
 class LinkCodes {
@@ -37,13 +63,14 @@ class LinkCodes {
   // Serves somebody else's blocks; FormatError where they name nodes that do not exist.
   void borrow(const std::byte* blocks, std::size_t nodes);
 
+  RotatedRows rotated(const Codec& codec, const Arena& rows) const { return {rotation_, codec, rows}; }
   // What one thread needs to encode.
   struct EncodeScratch {
-    AlignedVector<float> node, neighbour, rotated_node, difference, room;
+    AlignedVector<float> node, neighbour, room;
     std::vector<std::uint32_t> block;  // as words
   };
-  // Rewrites the block of a node whose rows and whose neighbours' rows are stored in `rows`.
-  void encode(std::uint32_t node, const std::uint32_t* ids, std::size_t count, const Codec& codec, const Arena& rows,
+  // Rewrites the block of a node whose row and whose neighbours' rows are stored.
+  void encode(std::uint32_t node, const std::uint32_t* ids, std::size_t count, const RotatedRows& rows,
               EncodeScratch& scratch);
 
   // Lanes of neighbours: kernels::kLinkLanes in each.
@@ -75,7 +102,7 @@ class LinkCodes {
   const std::size_t capacity_;  // max_degree rounded up to whole lanes
   const RandomRotation rotation_;
   const std::size_t dim_, lane_bytes_, signs_offset_;  // dim_: of rotated vectors
-  const std::size_t input_dim_;
+  const std::size_t input_dim_;                        // of plain ones
   const kernels::ScoreLinks score_;
   std::size_t nodes_ = 0;
   Arena arena_;

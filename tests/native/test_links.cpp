@@ -63,6 +63,43 @@ void test_scores() {
   }
 }
 
+// Signs and sums of a difference against their definition, each neighbour's bits alone, and the same in every table.
+void test_signs() {
+  for (const std::size_t dim : kDims) {
+    const AlignedVector<float> node = normals(dim), neighbour = normals(dim);
+    for (const unsigned shift : {0U, 4U}) {
+      std::vector<std::uint8_t> first_lane;
+      DifferenceSums first{};
+      for (const KernelTable* table : test::all_tables()) {
+        constexpr std::size_t kColumn = 5;
+        std::vector<std::uint8_t> lane(dim / kLinkGroup * kLinkGroupBytes);
+        const DifferenceSums sums =
+            table->links.write_signs(neighbour.data(), node.data(), dim, shift, lane.data() + kColumn);
+        double square = 0.0, along = 0.0, size = 0.0, signed_node = 0.0;
+        for (std::size_t j = 0; j < dim; ++j) {
+          const double u = node[j], o = double{neighbour[j]} - u;
+          square += o * o;
+          along += u * o;
+          size += std::abs(o);
+          signed_node += o < 0.0 ? -u : u;
+          const unsigned bit = lane[j / kLinkGroup * kLinkGroupBytes + kColumn] >> (shift + j % kLinkGroup) & 1U;
+          CHECK(bit == (neighbour[j] >= node[j] ? 1U : 0U));
+        }
+        const auto near = [&](float got, double want) { return std::abs(got - want) <= 1e-5 * (square + size); };
+        CHECK(near(sums.square, square) && near(sums.along, along));
+        CHECK(near(sums.size, size) && near(sums.signed_node, signed_node));
+        for (std::size_t i = 0; i < lane.size(); ++i)
+          CHECK(i % kLinkGroupBytes == kColumn ? (lane[i] & ~(15U << shift)) == 0U : lane[i] == 0U);
+        if (first_lane.empty()) {
+          first_lane = lane;
+          first = sums;
+        }
+        CHECK(lane == first_lane && std::memcmp(&sums, &first, sizeof sums) == 0);
+      }
+    }
+  }
+}
+
 // Queries at the ends of what a float holds, and what their rotation overflows to: defined codes, the same in every
 // table.
 void test_extreme_queries() {
@@ -146,7 +183,13 @@ void test_estimates(Metric metric) {
   std::vector<std::uint32_t> ids(kDegree);
   for (std::size_t i = 0; i < kDegree; ++i) ids[i] = static_cast<std::uint32_t>(i + 2);
   LinkCodes::EncodeScratch scratch;
-  links.encode(0, ids.data(), kDegree, *codec, rows, scratch);
+  links.encode(0, ids.data(), kDegree, links.rotated(*codec, rows), scratch);
+  LinkCodes twin(kDim, metric, kDegree, 5);  // of some rows rotated ahead, and some not
+  twin.grow(kRows);
+  RotatedRows ahead = twin.rotated(*codec, rows);
+  ahead.make_ahead(kRows / 2, 2, nullptr);
+  twin.encode(0, ids.data(), kDegree, ahead, scratch);
+  CHECK(std::memcmp(twin.data(), links.data(), links.row_bytes()) == 0);
   PreparedQuery own;
   semblance::LinkQuery query;
   codec->prepare(rows.row(1), own);
@@ -252,6 +295,7 @@ void test_lines() {
 int main() {
   test_lines();
   test_scores();
+  test_signs();
   test_extreme_queries();
   test_rotations();
   test_estimates(Metric::l2);
