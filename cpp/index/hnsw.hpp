@@ -79,6 +79,8 @@ class RowScorers {
   virtual ~RowScorers() = default;
   // The scorer of a stored row; `worker` owns what backs it until the worker's next call.
   virtual Scorer of(std::uint32_t row, std::size_t worker) = 0;
+  // Another for the same row, exact enough to lead a walk; the same where there is none that reads less.
+  virtual Scorer leading(std::uint32_t row, std::size_t worker) { return of(row, worker); }
 };
 
 struct BuildOptions {

@@ -3,26 +3,20 @@
 #include <numeric>
 
 #include "core/error.hpp"
+#include "core/rng.hpp"
 #include "core/sort.hpp"
 #include "index/hnsw.hpp"
+#include "index/meetings.hpp"
+#include "index/pruning.hpp"
 
 namespace semblance {
 namespace {
 
 constexpr std::size_t kSearchGrain = 4, kRegionGrain = 16, kMergeGrain = 16;
-constexpr std::size_t kLeastOrdered = 512;   // rows of a round whose places are worth finding
-constexpr std::size_t kCandidatesALink = 8;  // the closest so many a link are enough to choose from
-constexpr std::size_t kCopiesPart = 4;       // a list may hold copies of its node in one place of so many
-constexpr std::size_t kLeastRound = 16;
-
-// A candidate that a kept one covers: its distance from that one over its distance from the node.
-struct Covered {
-  float share;
-  Neighbour candidate;
-  friend bool operator<(const Covered& a, const Covered& b) {
-    return a.share > b.share || (a.share == b.share && a.candidate < b.candidate);
-  }
-};
+constexpr std::size_t kLeastOrdered = 512;  // rows of a round whose places are worth finding
+// Rounds double until they are a part of all rows, or so many that what their walks found takes too much memory.
+constexpr std::size_t kLeastRound = 16, kRoundPart = 8, kMostARound = 1 << 16;
+constexpr std::size_t kMeetingPlaces = 32;  // rows of one round meet where they share one of so many closest nodes
 
 // An edge to be merged into the list of `to`.
 struct Edge {
@@ -35,6 +29,8 @@ struct Edge {
   }
 };
 
+bool nearer(const Neighbour& a, const Neighbour& b) { return a.distance < b.distance; }
+
 // Where a node lies: the closest nodes known on the levels 3, 2 and 1.
 struct Region {
   std::array<std::uint32_t, 3> closest;
@@ -45,7 +41,9 @@ struct Region {
 class Builder {
  public:
   Builder(Graph& graph, RowScorers& rows, const BuildOptions& options, Monitor* monitor)
-      : graph_(graph), rows_(rows), options_(options), monitor_(monitor), workers_(resolve_threads(options.threads)) {}
+      : graph_(graph), rows_(rows), options_(options), monitor_(monitor) {
+    for (std::size_t i = 0; i < resolve_threads(options.threads); ++i) workers_.push_back({Pruner(rows, options_, i)});
+  }
 
   void link(std::size_t first, std::size_t last) {
     if (first == last) return;
@@ -53,10 +51,10 @@ class Builder {
     const bool torn = graph_.torn();
     first_ = first;
     total_ = last - first;
+    shuffle(first, last);
     std::size_t at = first;
-    if (graph_.entry() == kNoSlot) graph_.set_entry(static_cast<std::uint32_t>(at++));
-    // Doubling rounds until a fiftieth of the rows: members of one round do not see each other while they search.
-    const std::size_t most = std::max(kLeastRound, last / 50);
+    if (graph_.entry() == kNoSlot) graph_.set_entry(turns_[at++ - first]);
+    const std::size_t most = std::clamp(last / kRoundPart, kLeastRound, kMostARound);
     while (at < last) {
       const std::size_t round = std::min({last - at, at, most});
       done_ = at - first;
@@ -70,14 +68,27 @@ class Builder {
 
  private:
   struct Worker {
-    WalkScratch scratch;
-    std::vector<Neighbour> candidates, kept;
-    std::vector<Covered> covered;
-    std::vector<std::uint32_t> ids;
-    std::vector<float> distances;
-    std::vector<Edge> edges;
-    std::vector<std::uint32_t> dropped;  // nodes that lost a link that led to them
+    Pruner pruner;
+    WalkScratch scratch{};
+    std::vector<Neighbour> candidates{}, met{};
+    std::vector<std::uint32_t> ids{}, before{};
+    std::vector<float> distances{};
+    std::vector<Edge> edges{};
+    std::vector<std::uint32_t> dropped{};  // nodes that lost a link that led to them
   };
+
+  // Rows often come in an order that means something, one cluster after the other: a graph of the first ones would know
+  // nothing of the others.
+  void shuffle(std::size_t first, std::size_t last) {
+    turns_.resize(last - first);
+    std::iota(turns_.begin(), turns_.end(), static_cast<std::uint32_t>(first));
+    for (std::size_t left = turns_.size(); left > 1; --left) {
+      stop_if_asked(left);
+      std::swap(turns_[left - 1], turns_[mix64(first + left) % left]);
+    }
+    ages_.resize(turns_.size());
+    for (std::size_t i = 0; i < turns_.size(); ++i) ages_[turns_[i] - first] = static_cast<std::uint32_t>(first + i);
+  }
 
   // Reports rounds as one long piece of work.
   class RoundMonitor : public Monitor {
@@ -103,33 +114,36 @@ class Builder {
     choose_order(begin, end);
     each(end - begin, end - begin < kLeastOrdered ? kSearchGrain : kRegionGrain, true,
          [&](std::size_t from, std::size_t to, std::size_t worker) {
-           for (std::size_t i = from; i < to; ++i) place(order_[i].node, worker);
+           for (std::size_t i = from; i < to; ++i) place(order_[i].node, found_[i], worker);
          });
     done_ += end - begin;
+    arrange_meetings();
+    each(end - begin, kRegionGrain, false, [&](std::size_t from, std::size_t to, std::size_t worker) {
+      for (std::size_t i = from; i < to; ++i) meet(order_[i].node, found_[i], worker);
+    });
     const bool torn = graph_.torn();
     graph_.set_torn(true);
     try {
       merge(gather_edges());
     } catch (...) {  // the rows of this batch are given up, those before must stay within reach
-      std::vector<std::uint32_t> nodes = nodes_at_risk(begin, begin);
+      std::vector<std::uint32_t> nodes = nodes_at_risk(false);
       std::erase_if(nodes, [&](std::uint32_t node) { return node >= first_; });
       link_back(graph_, nodes, first_);
       graph_.set_torn(torn);
       throw;
     }
-    link_back(graph_, nodes_at_risk(begin, end), first_);
+    link_back(graph_, nodes_at_risk(true), first_);
     graph_.set_torn(torn);
-    for (std::size_t node = begin; node < end; ++node) {
-      const auto id = static_cast<std::uint32_t>(node);
-      if (graph_.level(id) > graph_.level(graph_.entry())) graph_.set_entry(id);
-    }
+    for (const Region& region : order_)
+      if (graph_.level(region.node) > graph_.level(graph_.entry())) graph_.set_entry(region.node);
   }
 
   // Puts a round's nodes in the order of where they lie, by the closest nodes of the upper levels: rows that one walk
   // has brought to the caches serve the next. What is found does not depend on the order.
   void choose_order(std::size_t begin, std::size_t end) {
     order_.resize(end - begin);
-    for (std::size_t i = 0; i < order_.size(); ++i) order_[i] = {{}, static_cast<std::uint32_t>(begin + i)};
+    found_.resize(std::max(found_.size(), order_.size()));
+    for (std::size_t i = 0; i < order_.size(); ++i) order_[i] = {{}, turns_[begin - first_ + i]};
     if (end - begin < kLeastOrdered) return;
     each(end - begin, kRegionGrain, false, [&](std::size_t from, std::size_t to, std::size_t worker) {
       for (std::size_t i = from; i < to; ++i) find_region(order_[i], worker);
@@ -139,99 +153,98 @@ class Builder {
 
   void find_region(Region& region, std::size_t worker) {
     WalkScratch& scratch = workers_[worker].scratch;
-    const Scorer scorer = rows_.of(region.node, worker);
+    const Scorer scorer = rows_.leading(region.node, worker);
     scratch.begin(graph_.size(), graph_.degree(0));
     for (std::size_t l = 0; l < region.closest.size(); ++l)
       region.closest[l] = descend(graph_, scorer, region.closest.size() - 1 - l, scratch).id;
   }
 
-  // Finds the lists of a new node; nothing leads to it yet.
-  void place(std::uint32_t node, std::size_t worker) {
+  // Finds what is close to a new node, and its lists on the upper levels; nothing leads to it yet.
+  void place(std::uint32_t node, std::vector<Neighbour>& near, std::size_t worker) {
     Worker& own = workers_[worker];
-    const Scorer scorer = rows_.of(node, worker);
+    const Scorer leading = rows_.leading(node, worker);
     const std::size_t top = graph_.level(graph_.entry());
     const std::size_t level = std::min(graph_.level(node), top);
     own.scratch.begin(graph_.size(), graph_.degree(0));
-    Neighbour start = descend(graph_, scorer, level, own.scratch);
-    std::array<std::vector<Neighbour>, kMaxLevel + 1> found;
+    Neighbour start = descend(graph_, leading, level, own.scratch);
+    std::array<std::vector<Neighbour>, kMaxLevel + 1> above;
     for (std::size_t l = level + 1; l-- > 0;) {
       own.scratch.begin(graph_.size(), graph_.degree(0));
-      search_level(graph_, scorer, start, l, options_.ef_construction, own.scratch);
-      found[l].swap(own.scratch.closest);
-      if (!found[l].empty()) start = found[l].front();
+      search_level(graph_, leading, start, l, options_.ef_construction, own.scratch);
+      std::vector<Neighbour>& found = l > 0 ? above[l] : near;
+      found.swap(own.scratch.closest);
+      if (!found.empty()) start = found.front();
     }
-    // Pruning scores other rows, which ends the life of `scorer`.
+    const Scorer exact = rows_.of(node, worker);
+    const bool roughly = exact.rows.data != leading.rows.data || exact.score != leading.score;
     for (std::size_t l = 0; l <= level; ++l) {
-      own.candidates.swap(found[l]);
-      prune(graph_.degree(l), worker);
-      store(l, node, own);
-      for (const Neighbour& n : own.kept) {
-        own.edges.push_back({static_cast<std::uint32_t>(l), n.id, node, n.distance});
-      }
+      std::vector<Neighbour>& found = l > 0 ? above[l] : near;
+      if (roughly) rescore(exact, found, own);
+      sort_by_age(found);
     }
+    // Pruning scores other rows, which ends the life of `exact`.
+    for (std::size_t l = 1; l <= level; ++l) choose_links(l, node, above[l], own);
   }
 
-  void store(std::size_t level, std::uint32_t node, Worker& own) {
+  static void rescore(const Scorer& exact, std::vector<Neighbour>& found, Worker& own) {
     own.ids.clear();
-    for (const Neighbour& n : own.kept) own.ids.push_back(n.id);
+    for (const Neighbour& n : found) own.ids.push_back(n.id);
+    own.distances.resize(found.size());
+    exact(own.ids.data(), own.ids.size(), own.distances.data());
+    for (std::size_t i = 0; i < found.size(); ++i) found[i].distance = own.distances[i];
+  }
+
+  // The rows of a round do not see each other in the graph.
+  void arrange_meetings() {
+    meetings_.clear();
+    for (std::size_t i = 0; i < order_.size(); ++i)
+      for (std::size_t p = 0; p < std::min(kMeetingPlaces, found_[i].size()); ++p)
+        meetings_.add({found_[i][p].id, order_[i].node});
+    meetings_.arrange();
+  }
+
+  // Chooses a new node's base-level list from what its walk found (sorted) and the rows that it meets there.
+  void meet(std::uint32_t node, const std::vector<Neighbour>& near, std::size_t worker) {
+    Worker& own = workers_[worker];
+    own.scratch.visited.reset(graph_.size());
+    own.scratch.visited.insert(node);
+    own.ids.clear();
+    for (std::size_t p = 0; p < std::min(kMeetingPlaces, near.size()); ++p) {
+      meetings_.each(near[p].id, [&](std::uint32_t row) {
+        if (own.scratch.visited.insert(row)) own.ids.push_back(row);
+      });
+    }
+    own.distances.resize(own.ids.size());
+    rows_.of(node, worker)(own.ids.data(), own.ids.size(), own.distances.data());
+    own.met.clear();
+    const bool full = near.size() >= options_.ef_construction;
+    for (std::size_t i = 0; i < own.ids.size(); ++i)
+      if (const Neighbour n{own.distances[i], own.ids[i]}; !full || n < near.back()) own.met.push_back(n);
+    sort_by_age(own.met);
+    own.candidates.resize(near.size() + own.met.size());
+    std::merge(near.begin(), near.end(), own.met.begin(), own.met.end(), own.candidates.begin(), nearer);
+    choose_links(0, node, own.candidates, own);
+  }
+
+  // candidates (closest first) -> the node's list, and the edges back.
+  void choose_links(std::size_t level, std::uint32_t node, const std::vector<Neighbour>& candidates, Worker& own) {
+    const std::vector<Neighbour>& kept = own.pruner.choose(candidates, graph_.degree(level));
+    store(level, node, kept, own);
+    for (const Neighbour& n : kept) own.edges.push_back({static_cast<std::uint32_t>(level), n.id, node, n.distance});
+  }
+
+  void store(std::size_t level, std::uint32_t node, const std::vector<Neighbour>& kept, Worker& own) {
+    own.ids.clear();
+    for (const Neighbour& n : kept) own.ids.push_back(n.id);
     graph_.replace(level, node, own.ids.data(), own.ids.size());
   }
 
-  // own.candidates (sorted) -> own.kept: a candidate stays unless a kept one is closer to it than the node is, by the
-  // factor alpha (HNSW's heuristic, its algorithm 4; alpha as in Subramanya et al., DiskANN, NeurIPS 2019). Each kept
-  // one strikes out what it covers, so that a row is prepared as a query once for each link and not for each candidate.
-  void prune(std::size_t degree, std::size_t worker) {
-    Worker& own = workers_[worker];
-    own.kept.clear();
-    own.covered.clear();
-    std::vector<Neighbour>& open = own.candidates;
-    if (open.size() > kCandidatesALink * degree) open.resize(kCandidatesALink * degree);
-    std::size_t first = 0;
-    while (first < open.size()) {
-      const Neighbour kept = open[first++];
-      own.kept.push_back(kept);
-      if (own.kept.size() == degree) break;
-      open.resize(strike_out(kept, first, own.kept.size() * kCopiesPart >= degree, worker));
-    }
-    if (own.kept.size() == degree) return;
-    std::sort(own.covered.begin(), own.covered.end());
-    const std::size_t places = std::min(degree - own.kept.size(), own.covered.size());
-    for (std::size_t i = 0; i < places; ++i) own.kept.push_back(own.covered[i].candidate);
-  }
-
-  // Keeps of own.candidates[first..] what `kept` does not cover, in order; returns the new end. With `and_copies` its
-  // copies are covered too, which among copies of the node nothing else does: links must lead away from them.
-  std::size_t strike_out(Neighbour kept, std::size_t first, bool and_copies, std::size_t worker) {
-    Worker& own = workers_[worker];
-    std::vector<Neighbour>& open = own.candidates;
-    const std::size_t count = open.size() - first;
-    own.ids.resize(count + 1);
-    own.distances.resize(count + 1);
-    for (std::size_t i = 0; i < count; ++i) own.ids[i] = open[first + i].id;
-    own.ids[count] = kept.id;
-    rows_.of(kept.id, worker)(own.ids.data(), count + 1, own.distances.data());
-    const float same = own.distances[count];
-    std::size_t end = first;
-    for (std::size_t i = 0; i < count; ++i) {
-      const Neighbour candidate = open[first + i];
-      const bool copy = and_copies && own.distances[i] <= same;
-      if (!copy && !closer(own.distances[i], candidate.distance)) {
-        open[end++] = candidate;
-      } else if (options_.fill || copy) {  // copies take what is left, and hold each other within reach
-        const float least = options_.least_score;
-        const float share = copy ? 0.0F : (own.distances[i] - least) / (candidate.distance - least);
-        own.covered.push_back({share, candidate});
-      }
-    }
-    return end;
-  }
-
-  // Whether a candidate at `to_node` from the node is covered by a kept one at `to_kept` from it. Alpha stretches
-  // distances from the least score there is; rounding may push equal rows below it.
-  bool closer(float to_kept, float to_node) const {
-    if (options_.alpha == 1.0F) return to_kept < to_node;
-    const float least = options_.least_score;
-    return options_.alpha * std::max(0.0F, to_kept - least) < std::max(0.0F, to_node - least);
+  // Closest first; of equally distant nodes, copies mostly, those that were linked first: they have the longest links.
+  void sort_by_age(std::vector<Neighbour>& nodes) const {
+    const auto age = [&](std::uint32_t node) { return node < first_ ? node : ages_[node - first_]; };
+    std::sort(nodes.begin(), nodes.end(), [&](const Neighbour& a, const Neighbour& b) {
+      return a.distance < b.distance || (a.distance == b.distance && age(a.id) < age(b.id));
+    });
   }
 
   std::vector<Edge> gather_edges() {
@@ -244,10 +257,11 @@ class Builder {
     return edges;
   }
 
-  // The nodes of a round, and those that lost a link in it, in order.
-  std::vector<std::uint32_t> nodes_at_risk(std::size_t begin, std::size_t end) {
-    std::vector<std::uint32_t> nodes(end - begin);
-    std::iota(nodes.begin(), nodes.end(), static_cast<std::uint32_t>(begin));
+  // The nodes that lost a link in this round, and with `placed` the round's own, in order.
+  std::vector<std::uint32_t> nodes_at_risk(bool placed) {
+    std::vector<std::uint32_t> nodes;
+    if (placed)
+      for (const Region& region : order_) nodes.push_back(region.node);
     for (Worker& own : workers_) {
       nodes.insert(nodes.end(), own.dropped.begin(), own.dropped.end());
       own.dropped.clear();
@@ -274,22 +288,27 @@ class Builder {
     const std::size_t level = edges->level, degree = graph_.degree(level);
     own.ids.resize(degree);
     own.ids.resize(graph_.neighbours(level, edges->to, own.ids.data()));
-    if (own.ids.size() + count <= degree) {
-      for (std::size_t i = 0; i < count; ++i) own.ids.push_back(edges[i].from);
+    const std::size_t linked = own.ids.size();
+    own.met.clear();
+    for (std::size_t i = 0; i < count; ++i) {  // rows that met may have chosen each other
+      if (std::find(own.ids.begin(), own.ids.end(), edges[i].from) == own.ids.end())
+        own.met.push_back({edges[i].distance, edges[i].from});
+    }
+    if (linked + own.met.size() <= degree) {
+      for (const Neighbour& n : own.met) own.ids.push_back(n.id);
       graph_.replace(level, edges->to, own.ids.data(), own.ids.size());
       return;
     }
-    own.distances.resize(own.ids.size());
-    rows_.of(edges->to, worker)(own.ids.data(), own.ids.size(), own.distances.data());
+    own.distances.resize(linked);
+    rows_.of(edges->to, worker)(own.ids.data(), linked, own.distances.data());
     own.candidates.clear();
-    for (std::size_t i = 0; i < own.ids.size(); ++i) own.candidates.push_back({own.distances[i], own.ids[i]});
-    for (std::size_t i = 0; i < count; ++i) own.candidates.push_back({edges[i].distance, edges[i].from});
-    std::sort(own.candidates.begin(), own.candidates.end());
-    const std::vector<std::uint32_t> before = own.ids;
-    prune(degree, worker);
-    store(level, edges->to, own);
+    for (std::size_t i = 0; i < linked; ++i) own.candidates.push_back({own.distances[i], own.ids[i]});
+    own.candidates.insert(own.candidates.end(), own.met.begin(), own.met.end());
+    std::stable_sort(own.candidates.begin(), own.candidates.end(), nearer);  // of copies, those that are linked first
+    own.before.assign(own.ids.begin(), own.ids.end());
+    store(level, edges->to, own.pruner.choose(own.candidates, degree), own);
     if (level > 0) return;
-    for (const std::uint32_t id : before)
+    for (const std::uint32_t id : own.before)
       if (std::find(own.ids.begin(), own.ids.end(), id) == own.ids.end()) own.dropped.push_back(id);
   }
 
@@ -298,7 +317,11 @@ class Builder {
   const BuildOptions options_;
   Monitor* monitor_;
   std::vector<Worker> workers_;
-  std::vector<Region> order_;  // of a round's nodes
+  std::vector<std::uint32_t> turns_;           // the new nodes, in the order in which they are linked
+  std::vector<std::uint32_t> ages_;            // the place of each in that order, behind the nodes that were there
+  std::vector<Region> order_;                  // of a round's nodes
+  std::vector<std::vector<Neighbour>> found_;  // by their walks, in that order
+  Meetings meetings_;
   std::size_t first_ = 0, done_ = 0, total_ = 0;
 };
 

@@ -9,6 +9,7 @@
 #include "core/error.hpp"
 #include "core/sort.hpp"
 #include "index/input.hpp"
+#include "index/linking_rows.hpp"
 #include "index/search_scratch.hpp"
 
 namespace semblance {
@@ -16,6 +17,7 @@ namespace {
 
 constexpr std::size_t kEncodeGrain = 64, kLinkGrain = 16;
 constexpr std::size_t kDraftShare = 128;  // rows are linked by quick codes where they are this share of all or more
+constexpr std::size_t kRotatedShare = 8;  // rows are rotated once for all lists where those of this share changed
 constexpr std::size_t kBulkShare = 4;  // and fill their lists where they are this one: it costs where rows trickle in
 constexpr float kAlpha = 1.2F;
 constexpr std::size_t kLeastDead = 4096;  // removed rows that adding compacts away once they are half as many as live
@@ -24,20 +26,6 @@ bool is_wasteful(const Moment& now) {
   const std::size_t dead = now.published - now.live;
   return dead >= kLeastDead && dead * 2 > now.live;
 }
-
-// Stored codes as queries, one prepared query a worker.
-class CodeScorers final : public RowScorers {
- public:
-  CodeScorers(const CodeRows& rows, std::size_t workers) : rows_(rows), prepared_(workers) {}
-  Scorer of(std::uint32_t row, std::size_t worker) override {
-    rows_.codec->prepare_row(rows_.arena.row(row), prepared_[worker]);
-    return rows_.scorer(prepared_[worker].query);
-  }
-
- private:
-  const CodeRows& rows_;
-  std::vector<PreparedQuery> prepared_;
-};
 
 }  // namespace
 
@@ -78,35 +66,20 @@ void VectorIndex::encode(RowSet& rows, const std::byte* input, std::size_t first
   parallel_for(n, threads, kEncodeGrain, body, monitor);
 }
 
-// Linking compares rows a thousand times each: integer codes made for it alone pay off where walks read longer rows.
-std::unique_ptr<CodeRows> VectorIndex::draft_codes(const RowSet& rows, std::size_t n, std::size_t threads,
-                                                   Monitor* monitor) const {
-  auto draft = std::make_unique<CodeRows>(make_codec("i8", params_.dim, params_.metric));
-  draft->arena.grow(n);
-  const CodeRows& precise = rows.precise();
-  const auto body = [&](std::size_t begin, std::size_t end, std::size_t) {
-    std::vector<float> row(params_.dim);
-    for (std::size_t i = begin; i < end; ++i) {
-      precise.codec->decode(precise.arena.row(i), 1, reinterpret_cast<std::byte*>(row.data()));
-      draft->codec->encode(reinterpret_cast<const std::byte*>(row.data()), 1, draft->arena.row(i));
-    }
-  };
-  parallel_for(n, threads, kEncodeGrain, body, monitor);
-  return draft;
-}
-
 // Brings the neighbour codes of all nodes up to date whose links changed.
 void VectorIndex::encode_links(RowSet& rows, std::size_t threads, Monitor* monitor) const {
   std::vector<LinkCodes::EncodeScratch> scratch(resolve_threads(threads));
   std::vector<std::uint32_t> nodes = rows.graph->take_changed();
+  RotatedRows rotated = rows.links->rotated(*rows.codes.codec, rows.codes.arena);
   const auto body = [&](std::size_t begin, std::size_t end, std::size_t worker) {
     std::vector<std::uint32_t> list(rows.graph->degree(0));
     for (std::size_t i = begin; i < end; ++i) {
       const std::size_t count = rows.graph->neighbours(0, nodes[i], list.data());
-      rows.links->encode(nodes[i], list.data(), count, *rows.codes.codec, rows.codes.arena, scratch[worker]);
+      rows.links->encode(nodes[i], list.data(), count, rotated, scratch[worker]);
     }
   };
   try {
+    if (nodes.size() * kRotatedShare >= rows.graph->size()) rotated.make_ahead(rows.graph->size(), threads, monitor);
     parallel_for(nodes.size(), threads, kLinkGrain, body, monitor);
   } catch (...) {
     rows.graph->give_back_changed(std::move(nodes));
@@ -117,12 +90,6 @@ void VectorIndex::encode_links(RowSet& rows, std::size_t threads, Monitor* monit
 void VectorIndex::link(RowSet& rows, std::size_t first, std::size_t last, std::size_t threads, Monitor* monitor) const {
   if (!rows.graph) return;
   StillMonitor before(monitor, 0, last - first), after(monitor, last - first, last - first);
-  std::unique_ptr<CodeRows> draft;
-  const CodeRows& precise = rows.precise();
-  const bool drafts = rows.links || &precise != &rows.codes;
-  if (drafts && (last - first) * kDraftShare >= last && (precise.codec->name() != "i8" || !rows.codes.own))
-    draft = draft_codes(rows, last, threads, &before);
-  CodeScorers scorers(draft ? *draft : precise, resolve_threads(threads));
   // Inner products are no distances that a factor could stretch: they are compared as they are.
   // Walks by neighbour codes do better with links that differ more, and score whole lists anyway: bulk builds leave no
   // place empty (decision 7).
@@ -131,7 +98,10 @@ void VectorIndex::link(RowSet& rows, std::size_t first, std::size_t last, std::s
                       : params_.metric == Metric::cosine ? -1.0F
                                                          : 0.0F;
   const bool fill = rows.links && params_.metric != Metric::ip && (last - first) * kBulkShare >= last;
-  link_nodes(*rows.graph, scorers, first, last, {params_.ef_construction, alpha, least, fill, threads}, monitor);
+  {
+    LinkingRows linking(rows, last, (last - first) * kDraftShare >= last, params_, threads, &before);
+    link_nodes(*rows.graph, linking, first, last, {params_.ef_construction, alpha, least, fill, threads}, monitor);
+  }
   if (rows.links) encode_links(rows, threads, &after);
 }
 

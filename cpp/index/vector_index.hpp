@@ -111,7 +111,6 @@ class VectorIndex {
               Monitor* monitor) const;
   void link(RowSet& rows, std::size_t first, std::size_t last, std::size_t threads, Monitor* monitor) const;
   void adopt_links(RowSet& rows, const std::vector<LevelLists>& levels, std::size_t threads, Monitor* monitor) const;
-  std::unique_ptr<CodeRows> draft_codes(const RowSet& rows, std::size_t n, std::size_t threads, Monitor* monitor) const;
   void encode_links(RowSet& rows, std::size_t threads, Monitor* monitor) const;
   float score_origin() const;  // what makes scores distances
   DistanceProfile::Sample distances_around(const RowSet& rows, std::uint32_t row, IndexSearchScratch& scratch) const;

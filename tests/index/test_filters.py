@@ -65,15 +65,17 @@ def test_random_filters(filled: tuple[sb.Index, np.ndarray, np.ndarray], share: 
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("side", ["near", "far"])
 def test_correlated_filters(filled: tuple[sb.Index, np.ndarray, np.ndarray], share: float, side: str) -> None:
-    """Only the rows nearest to a query, or only those farthest from it, are allowed."""
+    """Only the rows nearest to a query, or only those farthest from it, are allowed: recall as without a filter."""
     index, rows, queries = filled
+    queries = queries[:20]
+    plain = share_found(index.search(queries, K), index.ids(), rows, queries, index.metric)
     recalls = []
-    for query in queries[:20]:
+    for query in queries:
         order = nearest(rows, query[None], N, index.metric)[0][0]
         chosen = (order if side == "near" else order[::-1])[: int(N * share)]
         hits = index.search(query[None], K, allowed=chosen * 3 + 1)
         recalls.append(share_found(hits, chosen * 3 + 1, rows[chosen], query[None], index.metric))
-    assert np.mean(recalls) >= 0.95
+    assert np.mean(recalls) >= min(0.95, plain)
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 9, 10, 11])
