@@ -226,7 +226,7 @@ class Builder {
     choose_links(0, node, own.candidates, own);
   }
 
-  // candidates (closest first) -> the node's list, and the edges back.
+  // candidates -> the node's list, and the edges back.
   void choose_links(std::size_t level, std::uint32_t node, const std::vector<Neighbour>& candidates, Worker& own) {
     const std::vector<Neighbour>& kept = own.pruner.choose(candidates, graph_.degree(level));
     store(level, node, kept, own);
@@ -303,8 +303,7 @@ class Builder {
     rows_.of(edges->to, worker)(own.ids.data(), linked, own.distances.data());
     own.candidates.clear();
     for (std::size_t i = 0; i < linked; ++i) own.candidates.push_back({own.distances[i], own.ids[i]});
-    own.candidates.insert(own.candidates.end(), own.met.begin(), own.met.end());
-    std::stable_sort(own.candidates.begin(), own.candidates.end(), nearer);  // of copies, those that are linked first
+    own.candidates.insert(own.candidates.end(), own.met.begin(), own.met.end());  // behind copies that are linked
     own.before.assign(own.ids.begin(), own.ids.end());
     store(level, edges->to, own.pruner.choose(own.candidates, degree), own);
     if (level > 0) return;

@@ -11,13 +11,14 @@ constexpr std::size_t kCopiesPart = 4;       // a list may hold copies of its no
 }  // namespace
 
 const std::vector<Neighbour>& Pruner::choose(const std::vector<Neighbour>& candidates, std::size_t degree) {
-  const std::size_t count = std::min(candidates.size(), kCandidatesALink * degree);
-  names_.resize(count);
-  open_.resize(count);
-  for (std::size_t i = 0; i < count; ++i) {
+  names_.resize(candidates.size());
+  open_.resize(candidates.size());
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
     names_[i] = candidates[i].id;
     open_[i] = {candidates[i].distance, static_cast<std::uint32_t>(i)};
   }
+  if (!std::is_sorted(open_.begin(), open_.end())) std::sort(open_.begin(), open_.end());
+  if (open_.size() > kCandidatesALink * degree) open_.resize(kCandidatesALink * degree);
   kept_.clear();
   covered_.clear();
   for (std::size_t first = 0; first < open_.size() && kept_.size() < degree;) {

@@ -18,8 +18,8 @@ class Pruner {
   Pruner(RowScorers& rows, const BuildOptions& options, std::size_t worker)
       : rows_(rows), options_(options), worker_(worker) {}
 
-  // At most `degree` of the candidates, which come closest first; of equally distant ones, copies mostly, the first
-  // come before the others. Ends the life of the worker's scorer; the answer lives until the next call.
+  // At most `degree` of the candidates; of equally distant ones, copies mostly, those that come first are preferred.
+  // Ends the life of the worker's scorer; the answer lives until the next call.
   const std::vector<Neighbour>& choose(const std::vector<Neighbour>& candidates, std::size_t degree);
 
  private:
