@@ -1,9 +1,11 @@
-// Kernels of neighbour codes: estimated scores of all neighbours of a node at once, from one bit a dimension each.
+// Kernels of neighbour codes: estimated scores of all neighbours of a node at once, from some bits a dimension each.
 //
-// A code is the signs of the rotated difference between a neighbour and its node (RaBitQ: Gao and Long, SIGMOD 2024).
-// Codes of 32 neighbours lie in the order that shuffles look them up in (FastScan: Andre et al., VLDB 2015, as in
-// SymphonyQG: Gou et al., SIGMOD 2025): 16 bytes a group of four dimensions, byte j holding the four signs of neighbour
-// j in its low half and of neighbour j + 16 in its high half, the group's first dimension lowest.
+// A code tells the difference between a neighbour and its node: the signs of a random rotation of it (RaBitQ: Gao and
+// Long, SIGMOD 2024), or levels along axes that differences vary along, more bits for axes of more variance (transform
+// coding: Huang and Schultheiss, IEEE Trans. Communication Systems 1963). Codes of 32 neighbours lie in the order that
+// shuffles look them up in (FastScan: Andre et al., VLDB 2015, as in SymphonyQG: Gou et al., SIGMOD 2025): 16 bytes a
+// group of four dimensions, byte j holding the four bits of neighbour j in its low half and of neighbour j + 16 in its
+// high half, the group's first dimension lowest.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +19,7 @@ inline constexpr std::size_t kLinkPadding = 16;     // code dimensions are a mul
 inline constexpr std::size_t kLinkGroupBytes = 16;  // of codes and of the query's look-up table
 inline constexpr std::size_t kLinkFlush = 256;      // groups after which 16-bit sums are full: 256 * 255 < 2^16
 
-// A query as look-up tables: for any signs s, <s, rotated query> is about step * (2 * (sum of entries) - base).
+// A query as look-up tables: for what any code s says, <s, query> is about step * (2 * (sum of entries) - base).
 struct LinkQuery {
   const std::uint8_t* tables;  // (groups, 16)
   std::size_t groups;
@@ -25,7 +27,7 @@ struct LinkQuery {
   std::int32_t base;
 };
 
-// The codes of kLinkLanes neighbours: score = (own + add[i]) + factor[i] * <s_i, rotated query>.
+// The codes of kLinkLanes neighbours: score = (own + add[i]) + factor[i] * <s_i, query>.
 struct LinkBlock {
   const float* add;
   const float* factor;
@@ -36,15 +38,32 @@ struct LinkBlock {
 // The same bits in every table.
 using ScoreLinks = void (*)(const LinkQuery&, const LinkBlock&, float own, const std::byte* ahead, float* out);
 
-// Of the difference o between a neighbour and its node u, s being o's signs.
+// Of the difference o between a neighbour and its node u, both as codes are made of them; c is what o's code says.
 struct DifferenceSums {
-  float square, along, size, signed_node;  // |o|^2, <u, o>, |o|_1 and <s, u>
+  float square, size, coded_node;  // |o|^2, <c, o> and <c, u>
 };
 
 // Sets the signs of neighbour - node, both rotated, in the bytes of one of 16 neighbours: `lane` is where its first
 // byte is, `shift` 0 or 4. The same bits in every table.
 using WriteSigns = DifferenceSums (*)(const float* neighbour, const float* node, std::size_t dim, unsigned shift,
                                       std::uint8_t* lane);
+
+// Axes in words of kLinkPadding: the first words' axes are coded by four bits each, a group an axis, then by two, then
+// by one. `spread` is the root mean square along each axis of differences of length 1, `reach` that along all of them:
+// levels are multiples of the spread, those of the least error for a normal distribution (Max, IRE Trans. Information
+// Theory 1960).
+struct LinkAxes {
+  const float* spread;
+  float reach;
+  std::size_t fine, middle, coarse;  // words
+
+  std::size_t dim() const { return (fine + middle + coarse) * kLinkPadding; }
+  std::size_t groups() const { return (4 * fine + 2 * middle + coarse) * (kLinkPadding / kLinkGroup); }
+};
+
+// The same for levels, of the difference at the length that differences have along all axes.
+using WriteLevels = DifferenceSums (*)(const LinkAxes&, const float* neighbour, const float* node, unsigned shift,
+                                       std::uint8_t* lane);
 
 // A rotation of x[dim]: rounds of random signs and Hadamard transforms of `window` values, at the front and at the back
 // in turn. `signs` is (rounds, dim) of 1 and -1; dim is a multiple of kLinkPadding, window a power of two of at least
@@ -57,6 +76,9 @@ using Rotate = void (*)(const Rotation&, float* x, float* room);
 
 // Rounds a rotated query to integers and writes its tables; returns step and base.
 using TabulateQuery = LinkQuery (*)(const float* rotated, std::size_t dim, std::uint8_t* tables);
+
+// The same for levels, of a query's values along the axes: entries are rounded.
+using TabulateLevels = LinkQuery (*)(const LinkAxes&, const float* values, std::uint8_t* tables);
 
 // Bit i of the words is set where a walk has seen node i; nodes from `limit` on count as seen.
 struct Seen {
@@ -81,8 +103,10 @@ using KeepCloser = std::size_t (*)(float* distances, std::uint32_t* ids, std::si
 struct LinkKernels {
   ScoreLinks score;
   WriteSigns write_signs;
+  WriteLevels write_levels;
   Rotate rotate;
   TabulateQuery tabulate;
+  TabulateLevels tabulate_levels;
   LineUp line_up;
   FindClosest find_closest;
   KeepCloser keep_closer;

@@ -195,6 +195,7 @@ py::dict stats(const BoundIndex& self) {
   out["rows"] = n;
   out["live"] = now.live;
   out["bytes"] = bytes;
+  if (rows->links) out["code_bits"] = rows->links->differences().groups() * kernels::kLinkGroup;
   if (rows->graph) {
     std::size_t links = 0, most = 0;
     std::vector<std::uint32_t> list(rows->graph->degree(0));
@@ -224,9 +225,7 @@ struct Frozen {
     py::dict out;
     out[rows->links ? "rerank" : "codes"] = bytes(rows->codes);
     if (rows->fine && rows->codes.own) out["rerank"] = bytes(*rows->fine);
-    if (rows->links)
-      out["codes"] = view_of(reinterpret_cast<const std::uint8_t*>(rows->links->data()),
-                             {n, static_cast<py::ssize_t>(rows->links->row_bytes())}, rows);
+    if (rows->links) add_link_codes(out, n);
     out["ids"] = view_of(rows->ids.as<std::int64_t>(), {n}, rows);
     std::vector<std::uint64_t> live(words_for(static_cast<std::size_t>(n)));
     for (std::size_t slot = 0; slot < static_cast<std::size_t>(n); ++slot)
@@ -245,6 +244,22 @@ struct Frozen {
       out["graph.profile"] = py::array_t<double>(static_cast<py::ssize_t>(numbers.size()), numbers.data());
     }
     return out;
+  }
+
+ private:
+  void add_link_codes(py::dict& out, py::ssize_t n) const {
+    const auto bytes = [&](const std::byte* data, py::ssize_t count, std::size_t each) {
+      return view_of(reinterpret_cast<const std::uint8_t*>(data), {count, static_cast<py::ssize_t>(each)}, rows);
+    };
+    out["codes"] = bytes(rows->links->data(), n, rows->links->row_bytes());
+    const LevelCodec* levels = rows->links->levels();
+    if (levels == nullptr) return;
+    const Axes& axes = levels->axes();
+    const auto count = static_cast<py::ssize_t>(levels->values());
+    out["axes.words"] = py::array_t<std::uint32_t>(static_cast<py::ssize_t>(axes.words.size()), axes.words.data());
+    out["axes.basis"] = bytes(axes.basis.data(), count, levels->basis_row_bytes());
+    out["axes.offset"] = py::array_t<float>(count, axes.offset.data());
+    out["axes.spread"] = py::array_t<float>(count, axes.spread.data());
   }
 };
 
@@ -281,6 +296,23 @@ std::size_t first_axis(const py::dict& tensors, const char* name) {
   return static_cast<std::size_t>(array.shape(0));
 }
 
+// The neighbour codes of a file, by levels where it has axes; without blocks.
+std::unique_ptr<LinkCodes> link_codes_of(const py::dict& tensors, const IndexParams& params) {
+  if (!tensors.contains("axes.words")) return make_link_codes(params, nullptr);
+  Axes axes;
+  const auto* words = tensor<std::uint32_t>(tensors, "axes.words", {axes.words.size()});
+  std::copy_n(words, axes.words.size(), axes.words.data());
+  const std::size_t count = first_axis(tensors, "axes.spread"), row_bytes = LevelCodec::basis_row_bytes(params.dim);
+  const auto* basis = tensor<std::uint8_t>(tensors, "axes.basis", {count, row_bytes});
+  const auto* offset = tensor<float>(tensors, "axes.offset", {count});
+  const auto* spread = tensor<float>(tensors, "axes.spread", {count});
+  const auto* begin = reinterpret_cast<const std::byte*>(basis);
+  axes.basis.assign(begin, begin + count * row_bytes);
+  axes.offset.assign(offset, offset + count);
+  axes.spread.assign(spread, spread + count);
+  return make_link_codes(params, LevelCodec::checked(params.dim, std::move(axes)));
+}
+
 // Serves from the arrays, which stay alive with the index.
 void restore(BoundIndex& self, const py::dict& tensors) {
   const std::shared_ptr<const RowSet> rows = self.index.moment().rows;
@@ -292,9 +324,11 @@ void restore(BoundIndex& self, const py::dict& tensors) {
   };
   parts.codes = codes(rows->links ? "rerank" : "codes", rows->codes);
   if (rows->fine) parts.fine = rows->codes.own ? codes("rerank", *rows->fine) : parts.codes;
-  if (rows->links)
-    parts.links =
-        reinterpret_cast<const std::byte*>(tensor<std::uint8_t>(tensors, "codes", {parts.n, rows->links->row_bytes()}));
+  if (rows->links) {
+    parts.links = link_codes_of(tensors, self.index.params());
+    parts.blocks =
+        reinterpret_cast<const std::byte*>(tensor<std::uint8_t>(tensors, "codes", {parts.n, parts.links->row_bytes()}));
+  }
   parts.ids = tensor<std::int64_t>(tensors, "ids", {parts.n});
   parts.live = tensor<std::uint64_t>(tensors, "live", {words_for(parts.n)});
   if (rows->graph) {
@@ -308,7 +342,7 @@ void restore(BoundIndex& self, const py::dict& tensors) {
     if (tensors.contains("graph.profile"))
       parts.profile = tensor<double>(tensors, "graph.profile", {DistanceProfile::kNumbers});
   }
-  monitored(py::none(), [&](Monitor*) { self.index.restore(parts); });
+  monitored(py::none(), [&](Monitor*) { self.index.restore(std::move(parts)); });
   self.backing = tensors;
 }
 

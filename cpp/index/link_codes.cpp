@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <ranges>
 #include <string>
 
 #include "core/active_kernels.hpp"
@@ -14,10 +15,12 @@
 namespace semblance {
 namespace {
 
-using kernels::kLinkGroup, kernels::kLinkGroupBytes, kernels::kLinkLanes;
+using kernels::kLinkGroupBytes, kernels::kLinkLanes;
 
-constexpr std::size_t kRotateGrain = 64, kPrefetchRows = 2;
-constexpr std::size_t kMostAhead = std::size_t{1} << 29;  // bytes of rotated rows: of 349,525 rows of 384 values
+constexpr std::size_t kPlaceGrain = 64, kPrefetchRows = 2;
+constexpr std::size_t kMostAhead = std::size_t{1} << 29;  // bytes of placed rows: of 349,525 rows of 384 values
+constexpr double kLeastTold = 0.5;  // of what is expected of differences like those that axes were learned of
+constexpr std::uint32_t kSignBit = 0x80000000U;
 constexpr float kFarAway = std::numeric_limits<float>::infinity();
 
 std::uint32_t bits_of(float x) {
@@ -28,46 +31,64 @@ std::uint32_t bits_of(float x) {
 
 }  // namespace
 
-void RotatedRows::rotate(std::size_t row, float* out, AlignedVector<float>& room) const {
-  std::fill(out + codec_.dim(), out + rotation_.rotated_dim(), 0.0F);
-  codec_.decode(rows_.row(row), 1, reinterpret_cast<std::byte*>(out));
-  rotation_.apply(out, room);
+void PlacedRows::place(const DifferenceCodec& differences, const Codec& codec, const std::byte* row, float* out,
+                       DifferenceCodec::Scratch& scratch) {
+  scratch.row.resize(codec.dim());
+  codec.decode(row, 1, reinterpret_cast<std::byte*>(scratch.row.data()));
+  differences.place(scratch.row.data(), out, scratch);
 }
 
-void RotatedRows::make_ahead(std::size_t count, std::size_t threads, Monitor* monitor) {
+void PlacedRows::make_ahead(std::size_t count, std::size_t threads, Monitor* monitor) {
   count_ = std::min(count, kMostAhead / ahead_.row_bytes());
   ahead_.grow(count_);
   const auto body = [&](std::size_t begin, std::size_t end, std::size_t) {
-    AlignedVector<float> room;
-    for (std::size_t i = begin; i < end; ++i) rotate(i, ahead_.as<float>(i), room);
+    DifferenceCodec::Scratch scratch;
+    for (std::size_t i = begin; i < end; ++i) place(differences_, codec_, rows_.row(i), ahead_.as<float>(i), scratch);
   };
-  parallel_for(count_, threads, kRotateGrain, body, monitor);
+  parallel_for(count_, threads, kPlaceGrain, body, monitor);
 }
 
-const float* RotatedRows::of(std::uint32_t row, AlignedVector<float>& out, AlignedVector<float>& room) const {
-  if (row < count_) return ahead_.as<float>(row);
-  out.resize(rotation_.rotated_dim());
-  rotate(row, out.data(), room);
+const float* PlacedRows::of(std::uint32_t row, AlignedVector<float>& out, DifferenceCodec::Scratch& scratch) const {
+  return row < count_ ? ahead_.as<float>(row) : of(row, differences_, out, scratch);
+}
+
+const float* PlacedRows::of(std::uint32_t row, const DifferenceCodec& differences, AlignedVector<float>& out,
+                            DifferenceCodec::Scratch& scratch) const {
+  out.resize(differences.values());
+  place(differences, codec_, rows_.row(row), out.data(), scratch);
   return out.data();
 }
 
-LinkCodes::LinkCodes(std::size_t dim, Metric metric, std::size_t max_degree, std::uint64_t seed)
+LinkCodes::LinkCodes(Metric metric, std::size_t max_degree, std::unique_ptr<const DifferenceCodec> differences,
+                     std::unique_ptr<const DifferenceCodec> apart)
     : metric_(metric),
       capacity_((max_degree + kLinkLanes - 1) / kLinkLanes * kLinkLanes),
-      rotation_(dim, seed),
-      dim_(rotation_.rotated_dim()),
-      lane_bytes_(dim_ / kLinkGroup * kLinkGroupBytes),
+      differences_(std::move(differences)),
+      apart_(std::move(apart)),
+      lane_bytes_(differences_->groups() * kLinkGroupBytes),
       signs_offset_(3 * capacity_ * sizeof(float)),
-      input_dim_(dim),
       score_(require_table().links.score),
       arena_(signs_offset_ + capacity_ / kLinkLanes * lane_bytes_) {}
 
 void LinkCodes::prepare(const float* query, LinkQuery& out) const {
-  out.rotated.assign(dim_, 0.0F);
-  std::copy_n(query, input_dim_, out.rotated.data());
-  rotation_.apply(out.rotated.data(), out.room);
-  out.tables.resize(lane_bytes_);
-  out.query = require_table().links.tabulate(out.rotated.data(), dim_, out.tables.data());
+  const auto tabulate = [&](const DifferenceCodec& differences, AlignedVector<std::uint8_t>& tables) {
+    out.placed.resize(differences.values());
+    differences.place(query, out.placed.data(), out.scratch);
+    tables.resize(lane_bytes_);
+    return differences.tabulate(out.placed.data(), tables.data());
+  };
+  out.query.usual = tabulate(*differences_, out.tables);
+  out.query.apart = {};
+  if (!any_apart_.load(std::memory_order_acquire)) return;
+  out.query.apart = tabulate(*apart_, out.tables_apart);
+  out.query.apart.step = -out.query.apart.step;
+}
+
+// To a walk that began before the first node was coded apart, neighbours of such a node are as far as the node.
+void LinkCodes::score_apart(const LinkTables& query, std::uint32_t node, std::size_t lane, float own,
+                            std::uint32_t ahead, float* out) const {
+  if (query.apart.tables != nullptr) return score_(query.apart, block(node, lane), own, block(ahead, lane).signs, out);
+  for (std::size_t i = 0; i < kLinkLanes; ++i) out[i] = id(node, lane * kLinkLanes + i) == kNoSlot ? kFarAway : own;
 }
 
 void LinkCodes::grow(std::size_t nodes) {
@@ -88,6 +109,9 @@ void LinkCodes::borrow(const std::byte* blocks, std::size_t nodes) {
         throw FormatError(expected("codes", "neighbours that exist", std::to_string(ids[i])));
   }
   arena_.borrow(blocks, nodes);
+  if (apart_)
+    any_apart_.store(std::ranges::any_of(std::views::iota(0U, static_cast<std::uint32_t>(nodes)),
+                                         [&](std::uint32_t node) { return is_apart(node, 0); }));
   nodes_ = nodes;
 }
 
@@ -96,31 +120,61 @@ bool LinkCodes::names(std::uint32_t node, const std::uint32_t* ids, std::size_t 
   return std::equal(ids, ids + count, block) && (count == capacity_ || block[count] == kNoSlot);
 }
 
-// For a neighbour v of u, with the rotated difference o = R(v - u) and its signs s, <q, v - u> is about
-// <s, Rq> * |o|^2 / |o|_1. Distances are estimated from u, where the part that hangs on u itself is exact.
-void LinkCodes::encode(std::uint32_t node, const std::uint32_t* ids, std::size_t count, const RotatedRows& rows,
+kernels::DifferenceSums LinkCodes::write(const DifferenceCodec& differences, std::size_t i, const float* neighbour,
+                                         const float* node, EncodeScratch& own) const {
+  auto* signs = reinterpret_cast<std::uint8_t*>(own.block.data()) + signs_offset_;
+  return differences.write(neighbour, node, i % kLinkLanes < 16 ? 0 : 4, signs + i / kLinkLanes * lane_bytes_ + i % 16);
+}
+
+// For a neighbour v of u, with the difference o = v - u and what its code c says of it, <q, v - u> is about
+// <c, q - u> * stretch + <u, v - u>. Distances are estimated from u, where the part that hangs on u itself is exact.
+void LinkCodes::set_numbers(std::size_t i, float stretch, float coded_node, EncodeScratch& own) const {
+  if (metric_ == Metric::l2) stretch *= 2.0F;
+  own.block[capacity_ + i] = bits_of(metric_ == Metric::ip ? 0.0F : own.gains[i] + stretch * coded_node);
+  own.block[2 * capacity_ + i] = bits_of(-stretch);
+}
+
+// False where the codes tell little of the differences.
+bool LinkCodes::write_usual(std::uint32_t node, std::size_t count, const PlacedRows& rows, EncodeScratch& own) const {
+  const float* from = rows.of(node, own.node, own.differences);
+  double told = 0.0, all = 0.0;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i + kPrefetchRows < count) rows.prefetch(own.block[i + kPrefetchRows]);
+    const float* to = rows.of(own.block[i], own.neighbour, own.differences);
+    const auto [square, size, coded_node] = write(*differences_, i, to, from, own);
+    set_numbers(i, size > 0.0F ? square / size : 0.0F, coded_node, own);
+    told += square;
+    all += square_of(own.gains[i]);
+  }
+  return told >= kLeastTold * differences_->usual_share() * all;
+}
+
+// Signs of a part of a rotation, stretched to the whole.
+void LinkCodes::write_apart(std::uint32_t node, std::size_t count, const PlacedRows& rows, EncodeScratch& own) const {
+  std::fill(own.block.begin() + static_cast<std::ptrdiff_t>(signs_offset_ / sizeof(std::uint32_t)), own.block.end(), 0);
+  const float* from = rows.of(node, *apart_, own.node, own.differences);
+  for (std::size_t i = 0; i < count; ++i) {
+    const float* to = rows.of(own.block[i], *apart_, own.neighbour, own.differences);
+    const auto [square, size, coded_node] = write(*apart_, i, to, from, own);
+    set_numbers(i, size > 0.0F ? square_of(own.gains[i]) / size : 0.0F, coded_node, own);
+    std::uint32_t& factor = own.block[2 * capacity_ + i];
+    factor = std::max(factor & ~kSignBit, std::uint32_t{1});
+  }
+}
+
+void LinkCodes::encode(std::uint32_t node, const std::uint32_t* ids, std::size_t count, const PlacedRows& rows,
                        EncodeScratch& own) {
   own.block.assign(row_bytes() / sizeof(std::uint32_t), 0);
   std::fill_n(own.block.begin(), capacity_, kNoSlot);
   std::fill_n(own.block.begin() + static_cast<std::ptrdiff_t>(capacity_), capacity_, bits_of(kFarAway));
-  const float* from = rows.of(node, own.node, own.room);
-  auto* signs = reinterpret_cast<std::uint8_t*>(own.block.data()) + signs_offset_;
-  for (std::size_t i = 0; i < count; ++i) {
-    if (i + kPrefetchRows < count) rows.prefetch(ids[i + kPrefetchRows]);
-    const auto [square, along, size, signed_node] =
-        require_table().links.write_signs(rows.of(ids[i], own.neighbour, own.room), from, dim_,
-                                          i % kLinkLanes < 16 ? 0 : 4, signs + i / kLinkLanes * lane_bytes_ + i % 16);
-    const float stretch = size > 0.0F ? square / size : 0.0F;
-    float add = 0.0F, factor = -stretch;
-    if (metric_ == Metric::l2) {
-      factor = -2.0F * stretch;
-      add = square + 2.0F * stretch * signed_node;
-    } else if (metric_ == Metric::cosine) {
-      add = stretch * signed_node - along;
-    }
-    own.block[i] = ids[i];
-    own.block[capacity_ + i] = bits_of(add);
-    own.block[2 * capacity_ + i] = bits_of(factor);
+  std::copy_n(ids, count, own.block.begin());
+  own.gains.resize(count + 1);
+  rows.score(node, ids, count, own.query, own.gains.data());
+  rows.score(node, &node, 1, own.query, &own.gains[count]);
+  for (std::size_t i = 0; i < count; ++i) own.gains[i] -= own.gains[count];
+  if (!write_usual(node, count, rows, own) && apart_) {
+    write_apart(node, count, rows, own);
+    any_apart_.store(true, std::memory_order_release);
   }
   auto* to = arena_.as<std::uint32_t>(node);
   for (std::size_t i = 0; i < own.block.size(); ++i) store_release(to + i, own.block[i]);

@@ -25,7 +25,7 @@ class LinkWalk {
   struct Task {
     const LinkCodes* links;
     Scorer own;
-    kernels::LinkQuery query;
+    LinkTables query;
     Filter filter;
     std::size_t nodes;  // that may be walked
     std::uint32_t entry;

@@ -17,6 +17,15 @@ CodeRows walked_rows(const IndexParams& params, const CodeRows* fine) {
 
 }  // namespace
 
+std::unique_ptr<LinkCodes> make_link_codes(const IndexParams& params, std::unique_ptr<LevelCodec> levels) {
+  std::unique_ptr<DifferenceCodec> usual = std::make_unique<SignCodec>(params.dim, params.seed), apart;
+  if (levels) {
+    apart = std::make_unique<SignCodec>(params.dim, params.seed, levels->groups());
+    usual = std::move(levels);
+  }
+  return std::make_unique<LinkCodes>(params.metric, params.max_degree, std::move(usual), std::move(apart));
+}
+
 RowSet::RowSet(const IndexParams& params)
     : fine(fine_rows(params)),
       codes(walked_rows(params, fine.get())),
@@ -24,7 +33,7 @@ RowSet::RowSet(const IndexParams& params)
       died(sizeof(std::uint32_t)) {
   if (params.has_graph) graph = std::make_unique<Graph>(params.max_degree, params.seed);
   if (!params.link_codes) return;
-  links = std::make_unique<LinkCodes>(params.dim, params.metric, params.max_degree, params.seed);
+  links = make_link_codes(params, nullptr);
   graph->track_changes();
 }
 
@@ -33,7 +42,7 @@ void RowSet::grow(std::size_t rows) {
   if (fine) fine->arena.grow(rows);
   ids.grow(rows);
   died.grow(rows);
-  if (links) links->grow(rows);
+  if (links && graph->size() > 0) links->grow(rows);
 }
 
 }  // namespace semblance

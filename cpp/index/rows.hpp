@@ -48,11 +48,15 @@ struct CodeRows {
 // i4 beside i8: the upper halves of the codes come first in a row, so that one copy serves walks and reordering.
 inline bool is_split(const IndexParams& params) { return params.codes == "i4" && params.rerank == "i8"; }
 
+// Neighbour codes by learned levels, or by signs (null).
+std::unique_ptr<LinkCodes> make_link_codes(const IndexParams& params, std::unique_ptr<LevelCodec> levels);
+
 // Slots are handed out in order and never reused; compaction makes a new RowSet.
 struct RowSet {
   explicit RowSet(const IndexParams& params);
 
-  // Room for `rows` rows in every part but the graph, whose nodes appear with their rows.
+  // Room for `rows` rows in every part but the graph, whose nodes appear with their rows, and the codes of the first
+  // neighbours, which are made when those are known.
   void grow(std::size_t rows);
   const CodeRows& finest() const { return fine ? *fine : codes; }
   // What links and radii are decided by: four bits are enough to lead a walk, and too few for those.

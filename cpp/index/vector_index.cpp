@@ -9,17 +9,12 @@
 #include "core/error.hpp"
 #include "core/sort.hpp"
 #include "index/input.hpp"
-#include "index/linking_rows.hpp"
 #include "index/search_scratch.hpp"
 
 namespace semblance {
 namespace {
 
-constexpr std::size_t kEncodeGrain = 64, kLinkGrain = 16;
-constexpr std::size_t kDraftShare = 128;  // rows are linked by quick codes where they are this share of all or more
-constexpr std::size_t kRotatedShare = 8;  // rows are rotated once for all lists where those of this share changed
-constexpr std::size_t kBulkShare = 4;  // and fill their lists where they are this one: it costs where rows trickle in
-constexpr float kAlpha = 1.2F;
+constexpr std::size_t kEncodeGrain = 64;
 constexpr std::size_t kLeastDead = 4096;  // removed rows that adding compacts away once they are half as many as live
 
 bool is_wasteful(const Moment& now) {
@@ -66,66 +61,6 @@ void VectorIndex::encode(RowSet& rows, const std::byte* input, std::size_t first
   parallel_for(n, threads, kEncodeGrain, body, monitor);
 }
 
-// Brings the neighbour codes of all nodes up to date whose links changed.
-void VectorIndex::encode_links(RowSet& rows, std::size_t threads, Monitor* monitor) const {
-  std::vector<LinkCodes::EncodeScratch> scratch(resolve_threads(threads));
-  std::vector<std::uint32_t> nodes = rows.graph->take_changed();
-  RotatedRows rotated = rows.links->rotated(*rows.codes.codec, rows.codes.arena);
-  const auto body = [&](std::size_t begin, std::size_t end, std::size_t worker) {
-    std::vector<std::uint32_t> list(rows.graph->degree(0));
-    for (std::size_t i = begin; i < end; ++i) {
-      const std::size_t count = rows.graph->neighbours(0, nodes[i], list.data());
-      rows.links->encode(nodes[i], list.data(), count, rotated, scratch[worker]);
-    }
-  };
-  try {
-    if (nodes.size() * kRotatedShare >= rows.graph->size()) rotated.make_ahead(rows.graph->size(), threads, monitor);
-    parallel_for(nodes.size(), threads, kLinkGrain, body, monitor);
-  } catch (...) {
-    rows.graph->give_back_changed(std::move(nodes));
-    throw;
-  }
-}
-
-void VectorIndex::link(RowSet& rows, std::size_t first, std::size_t last, std::size_t threads, Monitor* monitor) const {
-  if (!rows.graph) return;
-  StillMonitor before(monitor, 0, last - first), after(monitor, last - first, last - first);
-  // Inner products are no distances that a factor could stretch: they are compared as they are.
-  // Walks by neighbour codes do better with links that differ more, and score whole lists anyway: bulk builds leave no
-  // place empty (decision 7).
-  const float alpha = params_.metric == Metric::ip || rows.links ? 1.0F : kAlpha;
-  const float least = params_.metric == Metric::ip       ? -std::numeric_limits<float>::infinity()
-                      : params_.metric == Metric::cosine ? -1.0F
-                                                         : 0.0F;
-  const bool fill = rows.links && params_.metric != Metric::ip && (last - first) * kBulkShare >= last;
-  {
-    LinkingRows linking(rows, last, (last - first) * kDraftShare >= last, params_, threads, &before);
-    link_nodes(*rows.graph, linking, first, last, {params_.ef_construction, alpha, least, fill, threads}, monitor);
-  }
-  if (rows.links) encode_links(rows, threads, &after);
-}
-
-void VectorIndex::adopt_links(RowSet& rows, const std::vector<LevelLists>& levels, std::size_t threads,
-                              Monitor* monitor) const {
-  Graph& graph = *rows.graph;
-  graph.set_entry(0);
-  for (std::uint32_t node = 1; node < graph.size(); ++node)
-    if (graph.level(node) > graph.level(graph.entry())) graph.set_entry(node);
-  for (std::size_t level = 0; level < levels.size(); ++level) {
-    const LevelLists& given = levels[level];
-    const std::size_t degree = graph.degree(level);
-    for (std::size_t i = 0; i < given.count; ++i) {
-      stop_if_asked(i);
-      const std::uint32_t* list = given.lists + i * degree;
-      const auto filled = static_cast<std::size_t>(std::find(list, list + degree, kNoSlot) - list);
-      graph.replace(level, given.nodes != nullptr ? given.nodes[i] : static_cast<std::uint32_t>(i), list, filled);
-    }
-  }
-  attach_unreachable(graph);
-  StillMonitor after(monitor, graph.size(), graph.size());
-  if (rows.links) encode_links(rows, threads, &after);
-}
-
 void VectorIndex::add(const RowBatch& batch, bool replace, std::size_t threads, Monitor* monitor, std::int64_t* given) {
   if (batch.n > 0 && is_wasteful(moment_.pin())) {
     StillMonitor still(monitor, 0, batch.n);
@@ -133,6 +68,7 @@ void VectorIndex::add(const RowBatch& batch, bool replace, std::size_t threads, 
   }
   const auto writing = freeze();
   Moment now = moment_.pin();
+  if (now.published == 0) now.rows = std::make_shared<RowSet>(params_);  // nobody sees how its first rows are coded
   RowSet& rows = *now.rows;
   const std::size_t first = rows.count.load(), n = batch.n;
   if (batch.ids != nullptr) {

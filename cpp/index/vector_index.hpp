@@ -96,14 +96,15 @@ class VectorIndex {
   struct Parts {
     const std::byte* codes;
     const std::byte* fine;
-    const std::byte* links;  // blocks of LinkCodes
+    std::unique_ptr<LinkCodes> links;  // null where walks score rows
+    const std::byte* blocks;           // of links
     const std::int64_t* ids;
     const std::uint64_t* live;  // words_for(n) words, a bit a row
     Graph::Parts graph;
     const double* profile;  // DistanceProfile::kNumbers, or null
     std::size_t n;
   };
-  void restore(const Parts& parts);
+  void restore(Parts parts);
 
  private:
   void check_ids(const RowSet& rows, const std::int64_t* ids, std::size_t n, bool replace) const;
@@ -111,6 +112,7 @@ class VectorIndex {
               Monitor* monitor) const;
   void link(RowSet& rows, std::size_t first, std::size_t last, std::size_t threads, Monitor* monitor) const;
   void adopt_links(RowSet& rows, const std::vector<LevelLists>& levels, std::size_t threads, Monitor* monitor) const;
+  void begin_links(RowSet& rows, std::size_t threads, Monitor* monitor) const;
   void encode_links(RowSet& rows, std::size_t threads, Monitor* monitor) const;
   float score_origin() const;  // what makes scores distances
   DistanceProfile::Sample distances_around(const RowSet& rows, std::uint32_t row, IndexSearchScratch& scratch) const;

@@ -22,7 +22,7 @@ void note_old_blocks(RowSet& rows) {
 
 }  // namespace
 
-void VectorIndex::restore(const Parts& parts) {
+void VectorIndex::restore(Parts parts) {
   auto rows = std::make_shared<RowSet>(params_);
   const std::size_t n = parts.n;
   if (rows->codes.own) rows->codes.arena.borrow(parts.codes, n);
@@ -30,7 +30,8 @@ void VectorIndex::restore(const Parts& parts) {
   rows->ids.borrow(reinterpret_cast<const std::byte*>(parts.ids), n);
   if (rows->graph) rows->graph->borrow(parts.graph);
   if (rows->links) {
-    rows->links->borrow(parts.links, n);
+    rows->links = std::move(parts.links);
+    rows->links->borrow(parts.blocks, n);
     note_old_blocks(*rows);
   }
   rows->died.grow(n);

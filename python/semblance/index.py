@@ -153,7 +153,8 @@ class Index(Searchable):
         Returns
         -------
         dict
-            ``rows`` (with those removed and not compacted), ``live``, ``bytes`` by part, ``mean_degree``, ``isa``, ...
+            ``rows`` (with those removed and not compacted), ``live``, ``bytes`` by part, ``mean_degree``, ``isa``,
+            ``code_bits`` of a neighbour (neighbour codes), ...
 
         Examples
         --------

@@ -75,19 +75,17 @@ void test_signs() {
         std::vector<std::uint8_t> lane(dim / kLinkGroup * kLinkGroupBytes);
         const DifferenceSums sums =
             table->links.write_signs(neighbour.data(), node.data(), dim, shift, lane.data() + kColumn);
-        double square = 0.0, along = 0.0, size = 0.0, signed_node = 0.0;
+        double square = 0.0, size = 0.0, signed_node = 0.0;
         for (std::size_t j = 0; j < dim; ++j) {
           const double u = node[j], o = double{neighbour[j]} - u;
           square += o * o;
-          along += u * o;
           size += std::abs(o);
           signed_node += o < 0.0 ? -u : u;
           const unsigned bit = lane[j / kLinkGroup * kLinkGroupBytes + kColumn] >> (shift + j % kLinkGroup) & 1U;
           CHECK(bit == (neighbour[j] >= node[j] ? 1U : 0U));
         }
         const auto near = [&](float got, double want) { return std::abs(got - want) <= 1e-5 * (square + size); };
-        CHECK(near(sums.square, square) && near(sums.along, along));
-        CHECK(near(sums.size, size) && near(sums.signed_node, signed_node));
+        CHECK(near(sums.square, square) && near(sums.size, size) && near(sums.coded_node, signed_node));
         for (std::size_t i = 0; i < lane.size(); ++i)
           CHECK(i % kLinkGroupBytes == kColumn ? (lane[i] & ~(15U << shift)) == 0U : lane[i] == 0U);
         if (first_lane.empty()) {
@@ -163,8 +161,8 @@ void test_rotations() {
   }
 }
 
-// A block is the same whether rows were rotated ahead, all or some of them, or not.
-void test_rotated_ahead() {
+// A block is the same whether rows were placed ahead, all or some of them, or not.
+void test_placed_ahead() {
   constexpr std::size_t kRows = 30, kDim = 100;
   const std::unique_ptr<Codec> codec = make_codec("f16", kDim, Metric::l2);
   Arena rows(codec->row_bytes());
@@ -174,12 +172,12 @@ void test_rotated_ahead() {
   const std::vector<std::uint32_t> ids = {29, 3, 17, 2, 11};
   std::vector<std::byte> first;
   for (const std::size_t ahead : {std::size_t{0}, kRows / 2, kRows}) {
-    LinkCodes links(kDim, Metric::l2, 32, 5);
+    LinkCodes links(Metric::l2, 32, std::make_unique<SignCodec>(kDim, 5));
     links.grow(kRows);
-    RotatedRows rotated = links.rotated(*codec, rows);
-    rotated.make_ahead(ahead, 2, nullptr);
+    PlacedRows placed = links.placed(*codec, rows);
+    placed.make_ahead(ahead, 2, nullptr);
     LinkCodes::EncodeScratch scratch;
-    links.encode(1, ids.data(), ids.size(), rotated, scratch);
+    links.encode(1, ids.data(), ids.size(), placed, scratch);
     const std::byte* block = links.data() + links.row_bytes();
     if (first.empty()) first.assign(block, block + links.row_bytes());
     CHECK(std::equal(first.begin(), first.end(), block));
@@ -201,12 +199,12 @@ void test_estimates(Metric metric) {
     }
   }
   codec->encode(reinterpret_cast<const std::byte*>(values.data()), kRows, rows.data());
-  LinkCodes links(kDim, metric, kDegree, 5);
+  LinkCodes links(metric, kDegree, std::make_unique<SignCodec>(kDim, 5));
   links.grow(kRows);
   std::vector<std::uint32_t> ids(kDegree);
   for (std::size_t i = 0; i < kDegree; ++i) ids[i] = static_cast<std::uint32_t>(i + 2);
   LinkCodes::EncodeScratch scratch;
-  links.encode(0, ids.data(), kDegree, links.rotated(*codec, rows), scratch);
+  links.encode(0, ids.data(), kDegree, links.placed(*codec, rows), scratch);
   PreparedQuery own;
   semblance::LinkQuery query;
   codec->prepare(rows.row(1), own);
@@ -240,13 +238,13 @@ void test_estimates(Metric metric) {
   CHECK(std::abs(bias) <= 0.05 * scale);
   // What a file may not hold: a block that leads out of the index.
   std::vector<std::byte> blocks(links.data(), links.data() + kRows * links.row_bytes());
-  LinkCodes other(kDim, metric, kDegree, 5);
+  LinkCodes other(metric, kDegree, std::make_unique<SignCodec>(kDim, 5));
   other.borrow(blocks.data(), kRows);
   const std::uint32_t outside = kRows;
   std::memcpy(blocks.data() + 4, &outside, sizeof outside);
   bool refused = false;
   try {
-    LinkCodes(kDim, metric, kDegree, 5).borrow(blocks.data(), kRows);
+    LinkCodes(metric, kDegree, std::make_unique<SignCodec>(kDim, 5)).borrow(blocks.data(), kRows);
   } catch (const std::exception&) {
     refused = true;
   }
@@ -313,7 +311,7 @@ int main() {
   test_lines();
   test_scores();
   test_signs();
-  test_rotated_ahead();
+  test_placed_ahead();
   test_extreme_queries();
   test_rotations();
   test_estimates(Metric::l2);

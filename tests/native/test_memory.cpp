@@ -159,13 +159,14 @@ void check_restored(const VectorIndex& index) {
     live[slot / kWordBits] |= std::uint64_t{rows.alive(slot)} << (slot % kWordBits);
   VectorIndex::Parts parts{};
   parts.codes = rows.codes.arena.data();
-  parts.links = rows.links->data();
+  parts.links = make_link_codes(index.params(), nullptr);
+  parts.blocks = rows.links->data();
   parts.ids = rows.ids.as<std::int64_t>();
   parts.live = live.data();
   parts.graph = rows.graph->parts();
   parts.n = n;
   VectorIndex restored(index.params());
-  restored.restore(parts);
+  restored.restore(std::move(parts));
   add(restored, 3, 5, 5000, false);
   CHECK(restored.size() == index.size() + 3 && blocks_follow_links(*restored.moment().rows));
 }

@@ -2,6 +2,7 @@
 // checksums: refused, or safe to search, change and check, whatever its answers.
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "core/error.hpp"
 #include "fuzz/index_shapes.hpp"
@@ -23,7 +24,8 @@ Bytes copied(const void* from, std::size_t bytes) {
 // The parts in memory of their own, to the byte: what is read beyond an end is seen.
 struct Copies {
   Bytes codes, fine, links, ids, live, graph_links, levels, upper, entry, profile;
-  std::size_t n = 0;
+  std::size_t n = 0, link_bytes = 0;
+  std::optional<Axes> axes;
 
   explicit Copies(const VectorIndex& index) {
     const Moment now = index.moment();
@@ -31,7 +33,7 @@ struct Copies {
     n = rows.count.load();
     codes = copied(rows.codes.arena.data(), n * rows.codes.arena.row_bytes());
     if (rows.fine) fine = copied(rows.fine->arena.data(), n * rows.fine->arena.row_bytes());
-    if (rows.links) links = copied(rows.links->data(), n * rows.links->row_bytes());
+    if (rows.links) links = copied(rows.links->data(), n * (link_bytes = rows.links->row_bytes()));
     ids = copied(rows.ids.data(), n * sizeof(std::int64_t));
     std::vector<std::uint64_t> words(words_for(n));
     for (std::size_t slot = 0; slot < n; ++slot)
@@ -67,11 +69,36 @@ struct Copies {
     profile = copied(numbers.data(), sizeof numbers);
   }
 
-  VectorIndex::Parts parts(std::size_t upper_degree) const {
+  // The same neighbours, their bits read as levels along axes that were learned of nothing.
+  void forge_axes(Input& input, const IndexParams& params) {
+    axes.emplace();
+    std::size_t count = 0;
+    for (std::uint32_t& words : axes->words) count += kernels::kLinkPadding * (words = input.between(0, 2));
+    const std::size_t row_bytes = LevelCodec::basis_row_bytes(params.dim);
+    for (std::size_t i = 0; i < count; ++i) {
+      axes->offset.push_back(static_cast<float>(input.take<std::int8_t>()));
+      axes->spread.push_back(static_cast<float>(input.between(0, 255)) / 64.0F);
+      axes->basis.resize((i + 1) * row_bytes, static_cast<std::byte>(input.take<std::uint8_t>()));
+      const float tail[2] = {axes->offset.back() / 99.0F, axes->spread.back()};
+      std::memcpy(&axes->basis[i * row_bytes + kernels::i8_tail_offset(params.dim)], tail, sizeof tail);
+    }
+    const std::size_t codes_bytes =
+        kernels::LinkAxes{nullptr, 0.0F, axes->words[0], axes->words[1], axes->words[2]}.groups() *
+        kernels::kLinkGroupBytes;
+    const std::size_t lanes = (params.max_degree + kernels::kLinkLanes - 1) / kernels::kLinkLanes;
+    const std::size_t to_bytes = lanes * (3 * kernels::kLinkLanes * sizeof(float) + codes_bytes);
+    Bytes blocks(n * to_bytes);
+    for (std::size_t i = 0; i < n; ++i)
+      std::copy_n(&links[i * link_bytes], std::min(link_bytes, to_bytes), &blocks[i * to_bytes]);
+    links.swap(blocks);
+  }
+
+  VectorIndex::Parts parts(const IndexParams& params, std::size_t upper_degree) const {
     VectorIndex::Parts out{};
+    if (params.link_codes) out.links = make_link_codes(params, axes ? LevelCodec::checked(params.dim, *axes) : nullptr);
     out.codes = codes.data();
     out.fine = fine.data();
-    out.links = links.data();
+    out.blocks = links.data();
     out.ids = reinterpret_cast<const std::int64_t*>(ids.data());
     out.live = reinterpret_cast<const std::uint64_t*>(live.data());
     if (!profile.empty()) out.profile = reinterpret_cast<const double*>(profile.data());
@@ -133,11 +160,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   healthy.add({rows.data(), nullptr, n}, false, 1, nullptr, given.data());
   healthy.remove(given.data(), n / 8);
   Copies copies(healthy);
+  if (!copies.links.empty() && input.between(0, 1) == 0) copies.forge_axes(input, params);
   copies.damage(input);
   const Moment now = healthy.moment();
   try {
     VectorIndex restored(params);
-    restored.restore(copies.parts(now.rows->graph ? now.rows->graph->degree(1) : 0));
+    restored.restore(copies.parts(params, now.rows->graph ? now.rows->graph->degree(1) : 0));
     use(restored, params, input);
   } catch (const Error&) {
   }
