@@ -11,18 +11,42 @@ using kernels::kLinkLanes;
 
 namespace {
 constexpr std::size_t kEntries = 32, kEntryBytes = 24576, kRowsAnEntry = 64;
+constexpr std::size_t kLeastLook = 4;  // visits after which a walk knows what is allowed around it
+constexpr double kMoreAllowed = 1.5;
 constexpr std::size_t kLeastLine = 512;  // candidates: looking through so many costs nothing beside a visit
 }  // namespace
 
 void LinkWalk::start(const Task& task) {
   task_ = task;
-  passed_ = 0;
+  passed_ = seen_ = allowed_ = 0;
+  detour_ = 1.0F;
+  if (task_.profile != nullptr) expect(task_.share);
   behind_.clear();
-  line_.reset(std::max(kLeastLine, 2 * std::max(task.ef, task.k)));
-  visited_.reset(task.nodes);
-  best_.reset(task.k);
+  line_.reset(std::max(kLeastLine, 2 * std::max(task_.ef, task_.k)));
+  visited_.reset(task_.nodes);
+  best_.reset(task_.k);
   enter();
   choose_next();
+}
+
+// A rank among the rows that are allowed is a larger one among all.
+void LinkWalk::expect(double share) {
+  const auto among_all = [share](std::size_t rank) {
+    return static_cast<std::size_t>(std::ceil(static_cast<double>(rank) / share - 1e-6));
+  };
+  task_.share = share;
+  task_.ef = among_all(task_.wanted);
+  task_.stop = task_.profile->rule(task_.ef, among_all(task_.k), task_.origin);
+  // What is not allowed is worth a visit among the first few, for what it leads to.
+  detour_ = task_.profile->growth(task_.wanted, task_.ef);
+}
+
+// Where surely more of the rows around the query are allowed than of all, it need not look as far.
+void LinkWalk::look_around() {
+  if (visits() < kLeastLook) return;
+  const auto seen = static_cast<double>(seen_), share = static_cast<double>(allowed_) / seen;
+  const double surely = share - 2.0 * std::sqrt(share * (1.0 - share) / seen);
+  if (surely > kMoreAllowed * task_.share) expect(surely);
 }
 
 // Begins at the graph's entry and at the closest of a few rows that lie all over the index; they are so few that they
@@ -85,6 +109,7 @@ void LinkWalk::step(std::uint32_t ahead) {
     links.score(task_.query, node, lane, own, ahead, estimates);
     line_up(node, lane, estimates);
   }
+  if (detour_ > 1.0F) look_around();
   choose_next();
 }
 
@@ -94,16 +119,19 @@ float LinkWalk::farthest() const {
 }
 
 void LinkWalk::line_up(std::uint32_t node, std::size_t lane, float* estimates) {
-  if (task_.detour > 1.0F) move_away(node, lane, estimates);
+  if (detour_ > 1.0F) move_away(node, lane, estimates);
   line_.add(estimates, task_.links->ids(node) + lane * kLinkLanes, visited_.view(), farthest());
 }
 
 // Puts what is not allowed farther away.
-void LinkWalk::move_away(std::uint32_t node, std::size_t lane, float* estimates) const {
+void LinkWalk::move_away(std::uint32_t node, std::size_t lane, float* estimates) {
   for (std::size_t i = 0; i < kLinkLanes; ++i) {
     const std::uint32_t id = task_.links->id(node, lane * kLinkLanes + i);
-    if (id >= task_.nodes || task_.filter.allowed->test(id)) continue;
-    estimates[i] = task_.detour * (estimates[i] + task_.origin) - task_.origin;
+    if (id >= task_.nodes) continue;
+    ++seen_;
+    allowed_ += task_.filter.allowed->test(id);
+    if (task_.filter.allowed->test(id)) continue;
+    estimates[i] = detour_ * (estimates[i] + task_.origin) - task_.origin;
   }
 }
 

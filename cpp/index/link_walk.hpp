@@ -32,9 +32,11 @@ class LinkWalk {
     std::size_t ef, k;
     StopRule stop{};         // where it never ends a walk, ef does
     std::size_t spread = 0;  // rows [0, spread) are linked, and walks may begin at them
-    // Nodes that are not allowed only lead to others: they are put in line as if they were this many times as far.
-    float detour = 1.0F;
-    float origin = 0.0F;  // scores plus this are distances
+    float origin = 0.0F;     // scores plus this are distances
+    // Behind a filter: what says how far to look, for so many rows that are allowed, if they are this share of all.
+    const DistanceProfile* profile = nullptr;
+    std::size_t wanted = 0;
+    double share = 1.0;
   };
   void start(const Task& task);
   bool done() const { return next_ == kNoSlot; }
@@ -52,11 +54,13 @@ class LinkWalk {
   std::vector<Neighbour> estimates() const;
 
  private:
+  void expect(double share);
+  void look_around();
   float farthest() const;
   bool ends_before(float estimate) const;
   void enter();
   void line_up(std::uint32_t node, std::size_t lane, float* estimates);
-  void move_away(std::uint32_t node, std::size_t lane, float* estimates) const;
+  void move_away(std::uint32_t node, std::size_t lane, float* estimates);
   void choose_next();
 
   Task task_{};
@@ -65,6 +69,9 @@ class LinkWalk {
   std::vector<Neighbour> behind_;  // estimates of the visited nodes
   TopK best_;
   std::size_t passed_ = 0;
+  // Nodes that are not allowed only lead to others: they are put in line as if they were this many times as far.
+  float detour_ = 1.0F;
+  std::size_t seen_ = 0, allowed_ = 0;  // beside visited nodes, and of those
   std::uint32_t next_ = kNoSlot;
 };
 

@@ -176,12 +176,8 @@ void VectorIndex::start_walk(const std::byte* query, const Snapshot& snapshot, c
   const std::byte* input = as_unit(query, params_, scratch.unit);
   rows.codes.codec->prepare(input, scratch.query);
   rows.links->prepare(reinterpret_cast<const float*>(input), scratch.link_query);
-  // A rank among the rows that may be returned is a larger one among all.
-  const auto among_all = [&](std::size_t rank) { return (rank * n + possible - 1) / possible; };
+  const std::size_t wanted = std::max(options.ef, options.k), ef = (wanted * n + possible - 1) / possible;
   const DistanceProfile& profile = snapshot.moment.profile;
-  const std::size_t wanted = std::max(options.ef, options.k);
-  const std::size_t ef = among_all(wanted);
-  const StopRule stop = profile.rule(ef, snapshot.allowed ? among_all(options.k) : options.k, score_origin());
   LinkWalk::Task task{rows.links.get(),
                       rows.codes.scorer(scratch.query.query),
                       scratch.link_query.query,
@@ -190,11 +186,14 @@ void VectorIndex::start_walk(const std::byte* query, const Snapshot& snapshot, c
                       rows.graph->entry(),
                       ef,
                       options.k,
-                      stop,
-                      snapshot.moment.published};
-  // What is not allowed is worth a visit among the first few, for what it leads to.
-  if (snapshot.allowed) task.detour = profile.growth(wanted, ef);
-  task.origin = score_origin();
+                      profile.rule(ef, options.k, score_origin()),
+                      snapshot.moment.published,
+                      score_origin()};
+  if (snapshot.allowed) {
+    task.profile = &profile;
+    task.wanted = wanted;
+    task.share = static_cast<double>(possible) / static_cast<double>(n);
+  }
   scratch.link_walk.start(task);
 }
 
