@@ -3,11 +3,11 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <vector>
 
 #include "core/active_kernels.hpp"
 #include "core/aligned.hpp"
@@ -81,19 +81,30 @@ class CandidateLine {
   void forget(float worst) {
     size_ = kernels_->keep_closer(distances_.data(), ids_.data(), size_, worst);
     if (size_ > 2 * enough_) {
-      ranked_.assign(distances_.begin(), distances_.begin() + static_cast<std::ptrdiff_t>(size_));
-      const auto last = ranked_.begin() + static_cast<std::ptrdiff_t>(enough_);
-      std::nth_element(ranked_.begin(), last, ranked_.end());
-      worst_ = std::nextafter(*last, kNothing);  // all that are equally far stay
+      worst_ = bound_of_enough();
       size_ = kernels_->keep_closer(distances_.data(), ids_.data(), size_, worst_);
     }
     full_ = std::max(kLeast, 2 * size_);
   }
 
+  // What some more than `enough_` lie below, found by counting: putting so many in order takes as long as several
+  // visits.
+  float bound_of_enough() const {
+    constexpr std::size_t kParts = 256;
+    const auto [least, most] =
+        std::minmax_element(distances_.begin(), distances_.begin() + static_cast<std::ptrdiff_t>(size_));
+    const float width = (*most - *least) / kParts;
+    if (!(width > 0.0F) || !std::isfinite(width)) return kNothing;  // all that are equally far stay
+    std::array<std::uint32_t, kParts + 1> counts{};
+    for (std::size_t i = 0; i < size_; ++i) ++counts[static_cast<std::size_t>((distances_[i] - *least) / width)];
+    std::size_t part = 0;
+    for (std::size_t below = counts[0]; below <= enough_; below += counts[part]) ++part;
+    return *least + width * static_cast<float>(part + 2);
+  }
+
   const kernels::LinkKernels* kernels_ = &require_table().links;
   AlignedVector<float> distances_ = AlignedVector<float>(2 * kLeast, kNothing);
   AlignedVector<std::uint32_t> ids_ = AlignedVector<std::uint32_t>(2 * kLeast);
-  std::vector<float> ranked_;
   std::size_t size_ = 0, enough_ = 0, full_ = kLeast;
   float worst_ = kNothing;
 };

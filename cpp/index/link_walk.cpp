@@ -123,16 +123,23 @@ void LinkWalk::line_up(std::uint32_t node, std::size_t lane, float* estimates) {
   line_.add(estimates, task_.links->ids(node) + lane * kLinkLanes, visited_.view(), farthest());
 }
 
-// Puts what is not allowed farther away.
+// Puts what is not allowed farther away, without branches: nobody can foretell what is.
 void LinkWalk::move_away(std::uint32_t node, std::size_t lane, float* estimates) {
+  const std::uint32_t* ids = task_.links->ids(node) + lane * kLinkLanes;
+  const Bitset& allowed = *task_.filter.allowed;
+  std::size_t seen = 0, kept = 0;
   for (std::size_t i = 0; i < kLinkLanes; ++i) {
-    const std::uint32_t id = task_.links->id(node, lane * kLinkLanes + i);
-    if (id >= task_.nodes) continue;
-    ++seen_;
-    allowed_ += task_.filter.allowed->test(id);
-    if (task_.filter.allowed->test(id)) continue;
-    estimates[i] = detour_ * (estimates[i] + task_.origin) - task_.origin;
+    const std::uint32_t id = load_acquire(ids + i);
+    const bool exists = id < task_.nodes, known = id < allowed.size();
+    const std::size_t at = known ? id : 0;
+    const bool keeps = ((allowed.word(at / kWordBits) >> (at % kWordBits)) & std::uint64_t{known}) != 0;
+    const float away = detour_ * (estimates[i] + task_.origin) - task_.origin;
+    estimates[i] = keeps ? estimates[i] : away;
+    seen += exists;
+    kept += keeps;
   }
+  seen_ += seen;
+  allowed_ += kept;
 }
 
 std::vector<Neighbour> LinkWalk::estimates() const {
