@@ -68,20 +68,16 @@ class AxisLearner {
   const std::vector<float>& variances() const { return variances_; }
 
  private:
-  void each(std::size_t n, std::size_t grain, const ChunkBody& body) const {
-    StillMonitor still(monitor_, 0, 1);
-    parallel_for(n, threads_, grain, body, monitor_ == nullptr ? nullptr : &still);
-  }
-
   void sum_products() {
     products_.assign(dim_ * dim_, 0.0F);
-    each(dim_, kRowsGrain, [&](std::size_t begin, std::size_t end, std::size_t) {
+    const auto body = [&](std::size_t begin, std::size_t end, std::size_t) {
       for (const AlignedVector<float>* part : {&sample_.first, &sample_.second})
         for (std::size_t s = 0; s < learned_from(sample_); ++s)
           for (std::size_t i = begin; i < end; ++i)
             add_scaled(&products_[i * dim_ + begin], part->data() + s * dim_ + begin, (*part)[s * dim_ + i],
                        dim_ - begin);
-    });
+    };
+    parallel_for(dim_, threads_, kRowsGrain, body, monitor_);
     const float scale = 1.0F / static_cast<float>(2 * learned_from(sample_));
     for (std::size_t i = 0; i < dim_; ++i)
       for (std::size_t j = i; j < dim_; ++j) products_[j * dim_ + i] = products_[i * dim_ + j] *= scale;
@@ -89,11 +85,12 @@ class AxisLearner {
 
   AlignedVector<float> multiplied(const AlignedVector<float>& rows) const {
     AlignedVector<float> out(rows.size(), 0.0F);
-    each(count_, kAxesGrain, [&](std::size_t begin, std::size_t end, std::size_t) {
+    const auto body = [&](std::size_t begin, std::size_t end, std::size_t) {
       for (std::size_t i = 0; i < dim_; ++i)
         for (std::size_t k = begin; k < end; ++k)
           add_scaled(&out[k * dim_], &products_[i * dim_], rows[k * dim_ + i], dim_);
-    });
+    };
+    parallel_for(count_, threads_, kAxesGrain, body, monitor_);
     return out;
   }
 
@@ -239,6 +236,8 @@ std::unique_ptr<LevelCodec> learn_levels(const DifferenceSample& sample, const S
   Axes axes = made_of(learner, best, sample.dim);
   DifferenceCodec::Scratch scratch;
   LevelCodec(sample.dim, axes).place(sample.mean.data(), axes.offset.data(), scratch);
+  // Rows at the end of what a float holds have no zero that it could be.
+  if (!std::all_of(axes.offset.begin(), axes.offset.end(), [](float x) { return std::isfinite(x); })) return nullptr;
   return std::make_unique<LevelCodec>(sample.dim, std::move(axes));
 }
 

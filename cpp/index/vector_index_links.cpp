@@ -16,7 +16,7 @@ constexpr std::size_t kPlacedShare = 8;   // rows are placed once for all lists 
 constexpr std::size_t kBulkShare = 4;  // and fill their lists where they are this one: it costs where rows trickle in
 constexpr float kAlpha = 1.2F;
 // Axes are learned of as many differences, of rows enough to be worth it.
-constexpr std::size_t kSampled = 2560, kLeastSampled = 640, kLeastLearned = 4096, kLearnedRowsADim = 16;
+constexpr std::size_t kSampled = 2560, kLeastSampled = 640, kLeastLearned = 4096, kLearnedRowsADim = 16, kLeastDim = 64;
 
 // Adds the difference, of length 1, between a row and a neighbour; whether there is one.
 bool add_difference(const float* node, const float* neighbour, std::size_t dim, AlignedVector<float>& out) {
@@ -40,6 +40,7 @@ DifferenceSample sample_differences(const RowSet& rows, const IndexParams& param
   const std::size_t n = rows.graph->size();
   std::vector<std::uint32_t> list(rows.graph->degree(0));
   AlignedVector<float> node(params.dim), first(params.dim), second(params.dim);
+  std::vector<double> sums(params.dim);
   const auto decode = [&](std::size_t row, AlignedVector<float>& out) {
     rows.codes.codec->decode(rows.codes.arena.row(row), 1, reinterpret_cast<std::byte*>(out.data()));
   };
@@ -59,9 +60,10 @@ DifferenceSample sample_differences(const RowSet& rows, const IndexParams& param
       continue;
     }
     ++sample.count;
-    for (std::size_t d = 0; d < params.dim; ++d) sample.mean[d] += node[d];
+    for (std::size_t d = 0; d < params.dim; ++d) sums[d] += node[d];
   }
-  for (float& x : sample.mean) x /= static_cast<float>(std::max<std::size_t>(1, sample.count));
+  for (std::size_t d = 0; d < params.dim; ++d)
+    sample.mean[d] = static_cast<float>(sums[d] / static_cast<double>(std::max<std::size_t>(1, sample.count)));
   return sample;
 }
 
@@ -69,7 +71,8 @@ DifferenceSample sample_differences(const RowSet& rows, const IndexParams& param
 std::unique_ptr<LevelCodec> learn_axes(const RowSet& rows, const IndexParams& params, std::size_t threads,
                                        Monitor* monitor) {
   const std::size_t n = rows.graph->size();
-  if (params.metric == Metric::ip || n < kLeastLearned || n < kLearnedRowsADim * params.dim) return nullptr;
+  if (params.metric == Metric::ip || params.dim < kLeastDim) return nullptr;
+  if (n < kLeastLearned || n < kLearnedRowsADim * params.dim) return nullptr;
   const DifferenceSample sample = sample_differences(rows, params);
   if (sample.count < kLeastSampled) return nullptr;
   return learn_levels(sample, SignCodec(params.dim, params.seed),

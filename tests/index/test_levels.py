@@ -74,6 +74,17 @@ def test_levels_find_what_is_near(metric: str, floor: float) -> None:
     assert np.abs(found.distances).max() <= 1e-3 * np.abs(rows).max() ** 2
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e-18, 1e16])
+def test_rows_of_any_size_are_saved_and_found(tmp_path: Path, size: float) -> None:
+    rows = factors(N) * np.float32(size)
+    index = build(rows)
+    index.save(tmp_path / "a.sb")
+    again = sb.Index.load(tmp_path / "a.sb")
+    np.testing.assert_array_equal(index.search(rows[:20], 5).ids, again.search(rows[:20], 5).ids)
+    if size >= 1e-18:  # squares that a float holds
+        assert (again.search(rows[:20], 1).ids[:, 0] == np.arange(20)).all()
+
+
 def test_the_same_file_on_any_number_of_threads(tmp_path: Path) -> None:
     for threads in (1, 2, 3):
         build(factors(N), threads=threads).save(tmp_path / f"{threads}.sb")
