@@ -16,11 +16,11 @@ halves of its codes first, which walks read, then the lower ones, which with the
 ``i8``; d + 12 bytes a row, rounded up to 16. Source: LVQ (Aguerrebere et al., VLDB 2023).
 
 For float vectors in a graph, ``codes="b1"`` means neighbour codes: beside each row lie the ids of its neighbours and
-some bits of where each of them is, so that one block of memory tells a walk how far all of them are: one a dimension, or
-fewer where most of what differs between neighbours lies along few axes, which a bulk build finds out (cosine and l2, from
-4,096 rows on; ``code_bits`` in `Index.stats`). Rows themselves are kept as `rerank` says. Bytes a row: those of `rerank`
-and at most ``max_degree * (d / 8 + 12)``, with max_degree rounded up to 32 and d to 16. Sources: RaBitQ (Gao and Long,
-SIGMOD 2024), SymphonyQG (Gou et al., SIGMOD 2025).
+some bits of where each of them is, so that one block of memory tells a walk how far all of them are: one a dimension,
+or fewer where most of what differs between neighbours lies along few axes, which a bulk build finds out (cosine and
+l2, from 4,096 rows on; ``code_bits`` in `Index.stats`). Rows themselves are kept as `rerank` says. Bytes a row: those
+of `rerank` and at most ``max_degree * (d / 8 + 12)``, with max_degree rounded up to 32 and d to 16. Sources: RaBitQ
+(Gao and Long, SIGMOD 2024), SymphonyQG (Gou et al., SIGMOD 2025).
 """
 
 from __future__ import annotations
