@@ -57,8 +57,11 @@ struct LinkAxes {
   float reach;
   std::size_t fine, middle, coarse;  // words
 
-  std::size_t dim() const { return (fine + middle + coarse) * kLinkPadding; }
-  std::size_t groups() const { return (4 * fine + 2 * middle + coarse) * (kLinkPadding / kLinkGroup); }
+  // Always inlined, as in kernel_table.hpp.
+  [[gnu::always_inline]] std::size_t dim() const { return (fine + middle + coarse) * kLinkPadding; }
+  [[gnu::always_inline]] std::size_t groups() const {
+    return (4 * fine + 2 * middle + coarse) * (kLinkPadding / kLinkGroup);
+  }
 };
 
 // The same for levels, of the difference at the length that differences have along all axes.
