@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from brute_force import recall
 
 import semblance as sb
 from semblance import storage
@@ -28,16 +29,14 @@ def noise(n: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(n, DIM)).astype(np.float32)
 
 
-def build(rows: np.ndarray, metric: str = "l2", **params: object) -> sb.Index:
+def build(rows: np.ndarray, metric: str = "l2", **params: Any) -> sb.Index:
     """An index by neighbour codes."""
-    return sb.Index.build(rows, metric=metric, codes="b1", rerank="f32", **params)  # type: ignore[arg-type]
+    return sb.Index.build(rows, metric=metric, codes="b1", rerank="f32", **params)
 
 
-def recall(index: sb.Index, rows: np.ndarray, queries: np.ndarray, ef: int) -> float:
+def recall_at(ef: int, index: sb.Index, rows: np.ndarray, queries: np.ndarray) -> float:
     """Recall@10 against exact search over the same rows."""
-    truth = sb.exact(rows, queries, K, metric=index.metric).ids
-    found = index.search(queries, K, ef=ef).ids
-    return float(np.mean([len(set(a) & set(b)) for a, b in zip(found, truth, strict=True)])) / K
+    return recall(index.search(queries, K, ef=ef).ids, sb.exact(rows, queries, K, metric=index.metric).ids)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +67,7 @@ def test_levels_find_what_is_near(metric: str, floor: float) -> None:
     rows, queries = factors(N), factors(200, seed=1)
     index = build(rows, metric)
     assert index.stats()["code_bits"] < DIM
-    assert recall(index, rows, queries, 64) >= floor
+    assert recall_at(64, index, rows, queries) >= floor
     found = index.search(rows[:50], 1)
     assert (found.ids[:, 0] == np.arange(50)).all()
     assert np.abs(found.distances).max() <= 1e-3 * np.abs(rows).max() ** 2
@@ -144,8 +143,8 @@ def test_rows_of_another_kind_are_found_too() -> None:
     index.add(others)
     assert index.stats()["code_bits"] < DIM
     together = np.vstack([rows, others])
-    assert recall(index, together, queries, 32) >= 0.95
-    assert recall(index, together, factors(100, seed=1), 64) >= 0.98  # and those of the first kind as before
+    assert recall_at(32, index, together, queries) >= 0.95
+    assert recall_at(64, index, together, factors(100, seed=1)) >= 0.98  # and those of the first kind as before
     index.remove(range(N // 2, N))
     index.compact()
     ids = np.r_[0 : N // 2, N : N + len(others)]

@@ -4,29 +4,18 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <random>
 #include <vector>
 
 #include "core/error.hpp"
 #include "index/link_codes.hpp"
 #include "kernel_tables.hpp"
+#include "normals.hpp"
 
 using namespace semblance;
 using namespace semblance::kernels;
+using test::normal, test::normals, test::random_engine;
 
 namespace {
-
-std::mt19937& random_engine() {
-  static std::mt19937 engine(23);
-  return engine;
-}
-float normal() { return std::normal_distribution<float>()(random_engine()); }
-
-AlignedVector<float> normals(std::size_t n) {
-  AlignedVector<float> x(n);
-  std::generate(x.begin(), x.end(), normal);
-  return x;
-}
 
 // A plan and its spread, as long as a difference along all axes.
 struct Plan {

@@ -3,29 +3,18 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <random>
 #include <vector>
 
 #include "core/limits.hpp"
 #include "index/link_codes.hpp"
 #include "kernel_tables.hpp"
+#include "normals.hpp"
 
 using namespace semblance;
 using namespace semblance::kernels;
+using test::normal, test::normals, test::random_engine;
 
 namespace {
-
-std::mt19937& random_engine() {
-  static std::mt19937 engine(11);
-  return engine;
-}
-float normal() { return std::normal_distribution<float>()(random_engine()); }
-
-AlignedVector<float> normals(std::size_t n) {
-  AlignedVector<float> x(n);
-  std::generate(x.begin(), x.end(), normal);
-  return x;
-}
 
 bool same_bits(const float* a, const float* b, std::size_t n) { return std::memcmp(a, b, n * sizeof(float)) == 0; }
 
