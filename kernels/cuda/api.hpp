@@ -99,6 +99,9 @@ struct FlatShape {
   bool unit;  // rows and queries are scaled to unit length before they are coded: cosine
 };
 
+// Which kernel searches: the one for every card, or Hopper's, which takes bf16 and i8 rows that are not too long.
+enum class FlatKernel : std::uint8_t { automatic, tiles, stream };
+
 // Everything on the card. Scores are those of kernels::Score: smaller is closer, ties go to the lower row.
 struct FlatQuery {
   const float* queries;          // (n, dim)
@@ -106,6 +109,8 @@ struct FlatQuery {
   const std::uint32_t* allowed;  // a bit a row, row r being bit r % 32 of word r / 32; null = all rows
   std::uint32_t* rows;           // out (n, k), padded with kNoRow
   float* scores;                 // out (n, k), padded with infinity
+  FlatKernel kernel = FlatKernel::automatic;
+  std::size_t list_bytes = std::size_t{1} << 29;  // of workspace for lists, where that is enough to fill the card
 };
 inline constexpr std::uint32_t kNoRow = 0xFFFFFFFFU;
 
@@ -125,6 +130,8 @@ void name_hits(const FlatHits& hits, DistanceOf metric, Stream stream);
 // where `unit`, none; n where all are good.
 void find_bad_row(const float* rows, std::size_t n, std::size_t dim, bool unit, std::uint32_t* bad, Stream stream);
 
+struct CodedRows;
+
 // Rows for exact search by tensor-core products. One writer at a time, no reader beside it; any number of readers.
 class FlatRows {
  public:
@@ -134,23 +141,27 @@ class FlatRows {
   void append(Floats rows, Stream stream);
   // Enqueues a search; neither waits nor allocates outside the stream's order.
   void search(const FlatQuery& query, Stream stream) const;
-  // The same with `count` rows of another, equal in shape, as queries (query.queries and query.n are not read).
+  // The same with `count` rows of another, equal in shape, as queries (query.queries and query.n are not read); `first`
+  // is a multiple of 64.
   void search_rows(const FlatRows& other, std::size_t first, std::size_t count, const FlatQuery& query,
                    Stream stream) const;
 
   const FlatShape& shape() const { return shape_; }
   std::size_t size() const { return n_; }
   std::size_t bytes() const { return codes_.bytes() + tails_.bytes(); }
-  std::size_t row_bytes() const { return stride_; }
+  std::uint32_t chunks() const { return chunks_; }
   const std::byte* codes() const { return codes_.data(); }
   const std::byte* tails() const { return tails_.data(); }
 
  private:
   void reserve(std::size_t rows, Stream stream);
+  void search_coded(const CodedRows& all, FlatQuery query, Stream stream) const;
 
   FlatShape shape_;
-  std::size_t stride_ = 0, n_ = 0;
-  Memory codes_;  // (capacity, stride) bytes, zeros behind the values of a row
+  FlatKernel kernel_;     // what `automatic` is for them
+  std::uint32_t chunks_;  // of 128 bytes in a row
+  std::size_t n_ = 0;
+  Memory codes_;  // of whole groups of rows, zeros behind the values of a row; see row_codes.cuh
   Memory tails_;  // (capacity) FlatTail
 };
 
@@ -171,7 +182,7 @@ class Candidates {
     const std::uint32_t* numbers;
     std::size_t nearest, column;
     std::function<void()> between{};  // called where one part of the queries is done and another follows; may throw
-    std::size_t at_once = 16384;      // queries in a part
+    std::size_t at_once = 16384;      // queries in a part, a multiple of 64
   };
   // Finds them for `queries`, whose numbers are `numbers` (null = their own). A row is no candidate of itself. Waits.
   void find(const FlatRows& queries, const std::uint32_t* numbers, const Source& source, Stream stream);

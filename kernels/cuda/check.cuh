@@ -51,12 +51,15 @@ void launch(const Launch& how, void (*kernel)(Parameters...), const Arguments&..
 #endif
 }
 
-inline std::size_t multiprocessors() {
-  int current = 0, count = 0;
+inline std::size_t device_attribute(cudaDeviceAttr attribute) {
+  int current = 0, value = 0;
   check(cudaGetDevice(&current), "cudaGetDevice");
-  check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, current), "cudaDeviceGetAttribute");
-  return static_cast<std::size_t>(count);
+  check(cudaDeviceGetAttribute(&value, attribute, current), "cudaDeviceGetAttribute");
+  return static_cast<std::size_t>(value);
 }
+inline std::size_t multiprocessors() { return device_attribute(cudaDevAttrMultiProcessorCount); }
+// Bytes of shared memory that a block may have.
+inline std::size_t shared_limit() { return device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin); }
 
 inline unsigned blocks_for(std::size_t items, std::size_t items_a_block) {
   return static_cast<unsigned>((items + items_a_block - 1) / items_a_block);

@@ -190,7 +190,7 @@ Candidates::Candidates(std::size_t rows, std::size_t width, Stream stream)
 
 void Candidates::find(const FlatRows& queries, const std::uint32_t* numbers, const Source& source, Stream stream) {
   const std::size_t k = source.nearest + 1;  // the row itself may be among them
-  const std::size_t most = std::min(source.at_once, queries.size());
+  const std::size_t most = std::min(round_up(source.at_once, kGroupRows), queries.size());
   const Memory rows(most * k * sizeof(std::uint32_t), stream), scores(most * k * sizeof(float), stream);
   for (std::size_t first = 0; first < queries.size(); first += most) {
     const auto count = static_cast<std::uint32_t>(std::min(most, queries.size() - first));
@@ -217,8 +217,7 @@ void link_rows(const FlatRows& rows, const Candidates& candidates, const PruneRu
   const Memory out(places * sizeof(std::uint32_t), stream);
   fill_zero(filled.data(), filled.bytes(), stream);
   LinkTask task{};
-  task.rows = {rows.codes(), reinterpret_cast<const FlatTail*>(rows.tails()),
-               static_cast<std::uint32_t>(rows.row_bytes())};
+  task.rows = {rows.codes(), reinterpret_cast<const FlatTail*>(rows.tails()), rows.chunks()};
   task.rule = rule;
   task.n = static_cast<std::uint32_t>(n);
   task.width = static_cast<std::uint32_t>(candidates.width());

@@ -12,17 +12,17 @@ namespace semblance::cuda {
 struct PairRows {
   const std::byte* codes;
   const FlatTail* tails;
-  std::uint32_t stride;
+  std::uint32_t chunks;  // of a row
 };
 
 // The score of two stored rows, the same bits for (a, b) and (b, a); one warp.
 template <class Codes, bool kL2>
 __device__ float score_pair(const PairRows& rows, std::uint32_t a, std::uint32_t b) {
-  const auto* x = reinterpret_cast<const std::uint32_t*>(rows.codes + std::size_t{a} * rows.stride);
-  const auto* y = reinterpret_cast<const std::uint32_t*>(rows.codes + std::size_t{b} * rows.stride);
+  using Words = RowOf<const std::byte, const std::uint32_t>;
+  const Words x(rows.codes, a, rows.chunks), y(rows.codes, b, rows.chunks);
   float sum = 0.0F;
 #pragma unroll 4
-  for (unsigned j = lane(); j < rows.stride / sizeof(std::uint32_t); j += kWarp)
+  for (unsigned j = lane(); j < rows.chunks * (kChunkBytes / sizeof(std::uint32_t)); j += kWarp)
     sum += Codes::multiply_word(x[j], y[j]);
   return finish_score<kL2, false>(warp_sum(sum), rows.tails[a], rows.tails[b]);
 }

@@ -53,12 +53,14 @@ class Arrivals;
 // What one member of a complete group gets: called once a member while all of them wait.
 using Resolve = std::uint64_t (*)(const Arrivals&);
 
-// A meeting of the threads of a block or of the lanes that a mask names.
+// A meeting of the threads of a block, of a part of it, or of the lanes that a mask names.
 struct Meeting {
   const char* name = "";
   unsigned mask = 0;  // 0: the whole block
   unsigned line = 0;
   Resolve resolve = nullptr;
+  unsigned threads = 0;         // not 0: that many, from a multiple of them on
+  const void* place = nullptr;  // no meeting: the thread waits until somebody wakes those at the place
   bool operator==(const Meeting&) const = default;
 };
 
@@ -66,6 +68,11 @@ struct PendingCopy {
   void* to;
   const void* from;
   std::size_t bytes, group;
+};
+
+struct PendingProduct {
+  std::function<void()> run;
+  std::size_t group;
 };
 
 struct Thread {
@@ -76,6 +83,8 @@ struct Thread {
   std::uint64_t value = 0, argument = 0, result = 0;
   std::size_t copy_group = 0;
   std::vector<PendingCopy> copies;  // asynchronous ones happen when they are waited for, no earlier
+  std::size_t product_group = 0;
+  std::vector<PendingProduct> products;  // and so do these
 };
 
 // The group as `resolve` sees it. Members are numbered as lanes of the warp or as threads of the block.
@@ -147,6 +156,30 @@ class Machine {
     std::erase_if(copies, finished);
   }
 
+  void finish_products(std::size_t groups_left) {
+    std::vector<PendingProduct>& products = current->products;
+    const auto finished = [&](const PendingProduct& p) { return p.group + groups_left < current->product_group; };
+    for (const PendingProduct& p : products)
+      if (finished(p)) p.run();
+    std::erase_if(products, finished);
+  }
+
+  // Returns when another thread, or what happens later, wakes those who wait at the place.
+  void wait_at(const char* name, const void* place, unsigned line) {
+    current->meeting = {name, 0, line, nullptr, 0, place};
+    current->state = Thread::State::waiting;
+    switch_fiber(current->fiber, main_);
+  }
+  void wake(const void* place) {
+    for (Thread& t : threads_)
+      if (t.state == Thread::State::waiting && t.meeting.place == place) t.state = Thread::State::ready;
+  }
+  // Does it now or, in even schedules, when no thread can go on.
+  void later(std::function<void()>&& what) {
+    if (schedule % 2 == 1) return what();
+    later_.push_back(std::move(what));
+  }
+
  private:
   std::string count_text() const { return std::to_string(block.volume()); }
   unsigned number(const Thread& t) const { return static_cast<unsigned>(&t - threads_.data()); }
@@ -173,6 +206,7 @@ class Machine {
     std::memset(memory.get(), 0xCD, shared_bytes);
     shared = memory.get();
     threads_.assign(block.volume(), {});
+    later_.clear();
     while (stacks_.size() < threads_.size()) stacks_.push_back(std::make_unique<Stack>());
     std::vector<unsigned> order(threads_.size());
     std::iota(order.begin(), order.end(), 0U);
@@ -208,7 +242,9 @@ class Machine {
     }
     const bool left =
         std::any_of(threads_.begin(), threads_.end(), [](const Thread& t) { return t.state != Thread::State::done; });
-    if (left && !moved) throw Fault(deadlock());
+    if (left && !moved && later_.empty()) throw Fault(deadlock());
+    if (!moved)
+      for (const std::function<void()>& what : std::exchange(later_, {})) what();
     return left;
   }
 
@@ -226,6 +262,10 @@ class Machine {
   }
 
   std::string deadlock() const {
+    const auto at_place = std::find_if(threads_.begin(), threads_.end(), [](const Thread& t) {
+      return t.state == Thread::State::waiting && t.meeting.place != nullptr;
+    });
+    if (at_place != threads_.end()) return describe(*at_place) + " waits for ever";
     const auto waits = std::find_if(threads_.begin(), threads_.end(),
                                     [](const Thread& t) { return t.state == Thread::State::waiting; });
     const auto [begin, end] = members(waits->meeting, number(*waits));
@@ -243,6 +283,10 @@ class Machine {
   };
   Range members(const Meeting& meeting, unsigned thread) const {
     const auto all = static_cast<unsigned>(threads_.size());
+    if (meeting.threads != 0) {
+      const unsigned begin = thread / meeting.threads * meeting.threads;
+      return {begin, std::min(begin + meeting.threads, all)};
+    }
     if (meeting.mask == 0) return {0, all};
     const unsigned begin = thread / kWarp * kWarp;
     return {begin, std::min(begin + kWarp, all)};
@@ -271,6 +315,7 @@ class Machine {
   std::vector<std::unique_ptr<Stack>> stacks_;
   Fiber main_;
   std::string fault_;
+  std::vector<std::function<void()>> later_;
   std::mt19937 random_{1};
 };
 

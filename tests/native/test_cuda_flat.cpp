@@ -45,7 +45,15 @@ struct Case {
   FlatShape shape;
   std::size_t n, queries, k;
   const std::vector<std::uint32_t>* allowed = nullptr;
+  FlatKernel kernel = FlatKernel::automatic;
+  std::size_t list_bytes = std::size_t{1} << 28;
 };
+
+// Both kernels where both take the rows; the emulated card is a Hopper.
+std::vector<FlatKernel> kernels_of(RowFormat format) {
+  if (format == RowFormat::f32) return {FlatKernel::automatic};
+  return {FlatKernel::tiles, FlatKernel::stream};
+}
 
 struct Answer {
   std::vector<std::uint32_t> rows;
@@ -55,9 +63,9 @@ struct Answer {
 
 Answer search(const FlatRows& flat, const std::vector<float>& queries, const Case& c) {
   Answer out{std::vector<std::uint32_t>(c.queries * c.k), std::vector<float>(c.queries * c.k)};
-  flat.search(
-      {queries.data(), c.queries, c.k, c.allowed ? c.allowed->data() : nullptr, out.rows.data(), out.scores.data()},
-      nullptr);
+  flat.search({queries.data(), c.queries, c.k, c.allowed ? c.allowed->data() : nullptr, out.rows.data(),
+               out.scores.data(), c.kernel, c.list_bytes},
+              nullptr);
   return out;
 }
 
@@ -100,14 +108,17 @@ void check_answer(const Case& c, const Answer& answer, const std::vector<float>&
   }
 }
 
-void check_case(const Case& c, unsigned seed) {
+void check_case(Case c, unsigned seed) {
   const std::vector<float> rows = random_rows(c.n, c.shape.dim, seed);
   const std::vector<float> queries = random_rows(c.queries, c.shape.dim, seed + 1);
   FlatRows flat(c.shape);
   flat.append({rows.data(), c.n / 3, false}, nullptr);
   flat.append({rows.data() + c.n / 3 * c.shape.dim, c.n - c.n / 3, true}, nullptr);
   CHECK(flat.size() == c.n);
-  check_answer(c, search(flat, queries, c), queries, rows);
+  for (const FlatKernel kernel : kernels_of(c.shape.format)) {
+    c.kernel = kernel;
+    check_answer(c, search(flat, queries, c), queries, rows);
+  }
 }
 
 void all_formats_and_scores() {
@@ -122,12 +133,38 @@ void all_formats_and_scores() {
 
 void shapes_of_batches() {
   check_case({{RowFormat::bf16, Score::ip, 64, true}, 600, 130, 10}, 30);
+  check_case({{RowFormat::bf16, Score::l2, 64, false}, 600, 60, 10}, 37);
+  check_case({{RowFormat::i8, Score::l2, 100, false}, 260, 300, 3}, 38);
+  check_case({{RowFormat::bf16, Score::ip, 3000, false}, 200, 70, 5}, 46);  // more chunks than stages, narrow tiles
   check_case({{RowFormat::f32, Score::l2, 33, false}, 300, 129, 1}, 31);
   check_case({{RowFormat::i8, Score::ip, 200, false}, 2500, 1, 1024}, 32);
   check_case({{RowFormat::f32, Score::ip, 16, true}, 3000, 2, 1024}, 33);
   check_case({{RowFormat::i8, Score::l2, 40, false}, 300, 5, 20}, 36);  // a list is cut twice in a row
   check_case({{RowFormat::bf16, Score::l2, 1, false}, 1, 1, 4}, 34);
   check_case({{RowFormat::bf16, Score::l2, 8, false}, 0, 3, 4}, 35);
+}
+
+void more_queries_than_go_at_once() {
+  Case c{{RowFormat::bf16, Score::ip, 8, false}, 70, 600, 20};
+  c.list_bytes = 0;
+  check_case(c, 39);
+}
+
+// Rows so long that eight queries do not fit in shared memory.
+void rows_that_do_not_stream() {
+  Case c{{RowFormat::bf16, Score::ip, 16384, false}, 20, 1, 3};
+  const std::vector<float> rows = random_rows(c.n, c.shape.dim, 47), queries = random_rows(1, c.shape.dim, 48);
+  FlatRows flat(c.shape);
+  flat.append({rows.data(), c.n, false}, nullptr);
+  check_answer(c, search(flat, queries, c), queries, rows);
+  c.kernel = FlatKernel::stream;
+  bool refused = false;
+  try {
+    search(flat, queries, c);
+  } catch (const Failure&) {
+    refused = true;
+  }
+  CHECK(refused);
 }
 
 // A list is cut down many times when every row is closer than the ones before.
@@ -188,18 +225,23 @@ void values_that_are_no_distance() {
   CHECK(answer.rows[0] == kNoRow && std::isinf(answer.scores[0]));
 }
 
-void the_same_bits_in_every_order_and_batch() {
-  const Case c{{RowFormat::f32, Score::ip, 40, true}, 1100, 9, 10};
+void the_same_bits_in_every_order_and_batch(RowFormat format, FlatKernel kernel) {
+  const Case c{{format, Score::ip, 40, true}, 1100, 130, 10, nullptr, kernel};
   const std::vector<float> rows = random_rows(c.n, 40, 50), queries = random_rows(c.queries, 40, 51);
   FlatRows flat(c.shape);
   flat.append({rows.data(), c.n, false}, nullptr);
-  const Answer first = search(flat, queries, c);
-  every_schedule([&] { CHECK(search(flat, queries, c) == first); });
-  Case one = c;
-  one.queries = 1;
-  const Answer alone = search(flat, {queries.end() - 40, queries.end()}, one);
-  CHECK(std::equal(alone.rows.begin(), alone.rows.end(), first.rows.end() - 10));
-  CHECK(std::equal(alone.scores.begin(), alone.scores.end(), first.scores.end() - 10));
+  const Answer all = search(flat, queries, c);
+  for (const std::size_t count : {1UL, 9UL, 33UL, 100UL}) {
+    Case part = c;
+    part.queries = count;
+    const Answer last = search(flat, {queries.end() - static_cast<std::ptrdiff_t>(count * 40), queries.end()}, part);
+    CHECK(std::equal(last.rows.rbegin(), last.rows.rend(), all.rows.rbegin()));
+    CHECK(std::equal(last.scores.rbegin(), last.scores.rend(), all.scores.rbegin()));
+  }
+  Case few = c;
+  few.queries = 9;
+  const Answer first = search(flat, queries, few);
+  every_schedule([&] { CHECK(search(flat, queries, few) == first); });
 }
 
 void memory_that_is_not_there() {
@@ -225,11 +267,14 @@ void memory_that_is_not_there() {
 int main() {
   all_formats_and_scores();
   shapes_of_batches();
+  more_queries_than_go_at_once();
+  rows_that_do_not_stream();
   rows_in_the_worst_order();
   close_scores();
   ties_go_to_the_lower_row();
   filters();
   values_that_are_no_distance();
-  the_same_bits_in_every_order_and_batch();
+  for (const RowFormat format : {RowFormat::f32, RowFormat::bf16, RowFormat::i8})
+    for (const FlatKernel kernel : kernels_of(format)) the_same_bits_in_every_order_and_batch(format, kernel);
   memory_that_is_not_there();
 }

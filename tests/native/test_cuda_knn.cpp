@@ -103,11 +103,11 @@ class Twin {
   const std::vector<float>& rows_;
 };
 
-std::vector<std::uint32_t> links_of(const Problem& p, const std::vector<float>& rows) {
+std::vector<std::uint32_t> links_of(const Problem& p, const std::vector<float>& rows, std::size_t at_once = 16384) {
   FlatRows flat(p.shape);
   flat.append({rows.data(), p.n, false}, nullptr);
   Candidates candidates(p.n, p.nearest, nullptr);
-  candidates.find(flat, nullptr, {flat, nullptr, p.nearest, 0}, nullptr);
+  candidates.find(flat, nullptr, {flat, nullptr, p.nearest, 0, {}, at_once}, nullptr);
   std::vector<std::uint32_t> links(p.n * p.rule.degree);
   link_rows(flat, candidates, p.rule, links.data(), nullptr);
   return links;
@@ -154,6 +154,12 @@ void the_same_in_every_order() {
   every_schedule([&] { CHECK(links_of(p, rows) == first); });
 }
 
+void the_same_part_by_part() {
+  const Problem p{200, 5, 20, {8, 1.0F, 0.0F, true}, {RowFormat::bf16, Score::l2, 5, false}};
+  const std::vector<float> rows = whole_rows(p, 10);
+  CHECK(links_of(p, rows) == links_of(p, rows, 64));
+}
+
 // Candidates from two places, one of which numbers its rows otherwise.
 void two_sources() {
   const Problem p{200, 5, 12, {8, 1.0F, 0.0F, false}, {RowFormat::f32, Score::l2, 5, false}};
@@ -184,7 +190,7 @@ void two_sources() {
 
 // Whoever waits for the neighbours of many rows may give up between two parts of them.
 void stopped_between_parts() {
-  const Problem p{100, 2, 3, {4, 1.0F, 0.0F, false}, {RowFormat::f32, Score::l2, 2, false}};
+  const Problem p{150, 2, 3, {4, 1.0F, 0.0F, false}, {RowFormat::f32, Score::l2, 2, false}};
   const std::vector<float> rows = whole_rows(p, 9);
   FlatRows many(p.shape), few(p.shape);
   many.append({rows.data(), p.n, false}, nullptr);
@@ -192,11 +198,11 @@ void stopped_between_parts() {
   Candidates candidates(p.n, p.nearest, nullptr);
   int turns = 0;
   const auto count = [&] { ++turns; };
-  candidates.find(many, nullptr, {few, nullptr, p.nearest, 0, count, 40}, nullptr);
+  candidates.find(many, nullptr, {few, nullptr, p.nearest, 0, count, 64}, nullptr);
   CHECK(turns == 2);
   bool stopped = false;
   try {
-    candidates.find(many, nullptr, {few, nullptr, p.nearest, 0, [] { throw 7; }, 40}, nullptr);
+    candidates.find(many, nullptr, {few, nullptr, p.nearest, 0, [] { throw 7; }, 64}, nullptr);
   } catch (int) {
     stopped = true;
   }
@@ -211,5 +217,6 @@ int main() {
   a_hub();
   equal_rows();
   the_same_in_every_order();
+  the_same_part_by_part();
   two_sources();
 }

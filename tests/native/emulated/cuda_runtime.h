@@ -203,6 +203,7 @@ SEMBLANCE_EMULATED_REDUCE(__reduce_or_sync, a | b)
 SEMBLANCE_EMULATED_REDUCE(__reduce_and_sync, a& b)
 #undef SEMBLANCE_EMULATED_REDUCE
 
+[[noreturn]] inline void __trap() { semblance::emulated::machine().leave_with("__trap"); }
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 inline void __threadfence_system() {}
