@@ -44,7 +44,7 @@ class CardTable {
     }
     const std::size_t held = slots == 0 ? count_ : std::min(slots, count_);
     without_gil([&] {
-      memory_ = Memory(held * cuda::card_row_bytes(format_, dim_));
+      memory_ = Memory(cuda::card_bytes(format_, dim_, held));
       if (slots == 0) return upload();
       cache_.emplace(count_, held);
       for (Part& part : parts_)
@@ -54,9 +54,7 @@ class CardTable {
     if (slots == 0) arrays_.clear();
   }
 
-  CardRows rows() const {
-    return {format_, dim_, memory_.data(), static_cast<std::int64_t>(cache_ ? cache_->slots() : count_)};
-  }
+  CardRows rows() const { return cuda::card_rows(format_, dim_, memory_.data(), cache_ ? cache_->slots() : count_); }
   bool cached() const { return cache_.has_value(); }
   std::size_t nbytes() const { return memory_.bytes(); }
   std::uint64_t hits() const { return cache_ ? cache_->hits() : 0; }

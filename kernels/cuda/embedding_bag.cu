@@ -2,7 +2,8 @@
 //
 // A group of lanes takes a bag: each lane some columns, so that the group reads a row with one load of up to 16 bytes a
 // lane, and goes down the bag's rows in their order. Groups never meet, so there is no barrier. What limits it: bytes
-// of rows (a row is whole sectors of 32 bytes), as long as enough loads are under way; hence kRowsAhead.
+// of rows (a row is whole sectors of 32 bytes), as long as enough loads are under way; hence kRowsAhead, and row
+// numbers are asked for a round before they are needed.
 #include <algorithm>
 #include <cstring>
 
@@ -102,19 +103,18 @@ struct MaxOfRows {
   __device__ static float zero_row(float best) { return best > 0.0F ? best : 0.0F; }
 };
 
-// A lane's columns of a bag: `offset` is where they are in a row, `column` the first of them.
+// A lane's columns of a bag: `offset` is where they are in a row's codes, `column` the first of them.
 struct Lane {
-  std::uint32_t stride, head_at, offset, column;
-  bool counts;  // the first lane of a bag counts unknown numbers
+  std::uint32_t stride, offset, column;
+  std::uint64_t* unknown;  // what counts unknown numbers, for the first lane of a bag
 };
 
 // The row that a number stands for, or kZeroRow or kPaddingRow.
-__device__ inline std::int64_t row_of(const BagField& field, std::int64_t number, bool& unknown) {
-  unknown = false;
-  if (number >= 0 && number < field.table.count) return number == field.padding ? kPaddingRow : number;
+__device__ inline std::int64_t row_of(const BagField& field, const Lane& lane, std::int64_t number) {
+  if (number >= 0 && number < field.table.count && number != field.padding) return number;
   if (field.padding != kPaddingRow && number == field.padding) return kPaddingRow;
   if (field.resolved && number < 0) return number == kPaddingRow ? kPaddingRow : kZeroRow;
-  unknown = true;
+  if (lane.unknown != nullptr) atomicAdd(reinterpret_cast<unsigned long long*>(lane.unknown), 1ULL);
   return field.missing;
 }
 
@@ -127,17 +127,17 @@ struct Loaded {
 };
 
 template <TableFormat f>
-__device__ inline void load_row(const BagField& field, const Lane& lane, std::int64_t at, Loaded<f>& to,
-                                std::uint64_t* unknown_count) {
-  bool unknown;
-  to.row = row_of(field, __ldg(field.values + at), unknown);
-  if (unknown && unknown_count != nullptr && lane.counts)
-    atomicAdd(reinterpret_cast<unsigned long long*>(unknown_count), 1ULL);
+__device__ inline void load_row(const BagField& field, const Lane& lane, std::int64_t at, Loaded<f>& to) {
   if (to.row < 0) return;
-  const std::byte* row = field.table.data + to.row * lane.stride;
   to.weight = field.weights != nullptr ? __ldg(field.weights + at) : 1.0F;
-  if constexpr (Piece<f>::kHead) to.head = __ldg(reinterpret_cast<const std::uint32_t*>(row + lane.head_at));
-  to.piece.load(row + lane.offset);
+  if constexpr (Piece<f>::kHead) to.head = __ldg(field.table.heads + to.row);
+  to.piece.load(field.table.codes + to.row * lane.stride + lane.offset);
+}
+
+__device__ inline void load_numbers(const BagField& field, std::int64_t at, std::int64_t end,
+                                    std::int64_t (&numbers)[kRowsAhead]) {
+#pragma unroll
+  for (int i = 0; i < kRowsAhead; ++i) numbers[i] = at + i < end ? __ldg(field.values + at + i) : 0;
 }
 
 template <class Rule, TableFormat f>
@@ -168,8 +168,7 @@ __device__ inline void store_columns(float* out, const float (&sums)[kColumns], 
 }
 
 template <class Rule, TableFormat f>
-__device__ inline void pool_bag(const BagField& field, const Lane& lane, std::size_t bag, const BagOutput& out,
-                                std::uint64_t* unknown) {
+__device__ inline void pool_bag(const BagField& field, const Lane& lane, std::size_t bag, const BagOutput& out) {
   constexpr int kColumns = Piece<f>::kColumns;
   const auto number = static_cast<std::int64_t>(bag);
   std::int64_t at = field.offsets != nullptr ? __ldg(field.offsets + number) : number;
@@ -177,20 +176,21 @@ __device__ inline void pool_bag(const BagField& field, const Lane& lane, std::si
   float sums[kColumns];
 #pragma unroll
   for (float& sum : sums) sum = Rule::kStart;
-  std::int64_t counted = 0;
+  std::int64_t counted = 0, numbers[kRowsAhead];
+  load_numbers(field, at, end, numbers);
   while (at < end) {
     Loaded<f> loaded[kRowsAhead];
 #pragma unroll
-    for (int i = 0; i < kRowsAhead; ++i) {
-      loaded[i].row = kPaddingRow;
-      if (at + i < end) load_row<f>(field, lane, at + i, loaded[i], unknown);
-    }
+    for (int i = 0; i < kRowsAhead; ++i) loaded[i].row = at + i < end ? row_of(field, lane, numbers[i]) : kPaddingRow;
+#pragma unroll
+    for (int i = 0; i < kRowsAhead; ++i) load_row<f>(field, lane, at + i, loaded[i]);
+    at += kRowsAhead;
+    load_numbers(field, at, end, numbers);
 #pragma unroll
     for (int i = 0; i < kRowsAhead; ++i) {
       counted += loaded[i].row != kPaddingRow;
       add_row<Rule, f>(sums, loaded[i]);
     }
-    at += kRowsAhead;
   }
   if (field.mode != BagMode::sum) {
     const float share = __fdiv_rn(1.0F, static_cast<float>(counted));
@@ -223,14 +223,12 @@ __device__ inline void pool_field(const BagField& field, const BagOutput& out, s
   const std::size_t bag = group / shape.segments;
   const auto piece = static_cast<unsigned>(group % shape.segments) * shape.lanes + threadIdx.x % shape.lanes;
   if (bag >= out.bags || piece >= pieces) return;
-  const std::uint32_t code_bytes = (dim * P::kBits + 7) / 8;
-  const std::uint32_t head_at = (code_bytes + 3) / 4 * 4;
-  const std::uint32_t stride = (head_at + (P::kHead ? 4U : 0U) + 15) / 16 * 16;
-  const Lane lane = {stride, head_at, piece * P::kWords * 4U, piece * P::kColumns, piece == 0};
+  const std::uint32_t stride = ((dim * P::kBits + 7) / 8 + 15) / 16 * 16;
+  const Lane lane = {stride, piece * P::kWords * 4U, piece * P::kColumns, piece == 0 ? unknown : nullptr};
   if (field.mode == BagMode::max) {
-    pool_bag<MaxOfRows, f>(field, lane, bag, out, unknown);
+    pool_bag<MaxOfRows, f>(field, lane, bag, out);
   } else {
-    pool_bag<SumOfRows, f>(field, lane, bag, out, unknown);
+    pool_bag<SumOfRows, f>(field, lane, bag, out);
   }
 }
 
@@ -259,22 +257,21 @@ __global__ void __launch_bounds__(kThreads)
 // A warp a row. Rows as the CPU keeps them start anywhere, so they are read byte by byte; a warp's bytes are
 // neighbours.
 struct RowBytes {
-  std::uint32_t head, codes, card_head_at, card_stride;
+  std::uint32_t head, codes, card_codes;
 };
 
-__global__ void __launch_bounds__(kThreads) pack_rows_kernel(std::byte* to, const PackRows what, const RowBytes bytes) {
+__global__ void __launch_bounds__(kThreads)
+    pack_rows_kernel(const CardRows to, const PackRows what, const RowBytes bytes) {
   const std::size_t i = static_cast<std::size_t>(blockIdx.x) * (kThreads / 32) + threadIdx.x / 32;
   if (i >= what.count) return;
   const auto number = static_cast<std::int64_t>(i);
   const RowMove move = what.moves != nullptr ? what.moves[i] : RowMove{number, what.first + number};
   const std::byte* from = what.rows + move.from * (bytes.head + bytes.codes);
-  std::byte* row = to + move.to * bytes.card_stride;
-  for (std::uint32_t j = threadIdx.x % 32; j < bytes.card_stride; j += 32) {
-    std::byte value{0};
-    if (j < bytes.codes) value = from[bytes.head + j];
-    if (j >= bytes.card_head_at && j < bytes.card_head_at + bytes.head) value = from[j - bytes.card_head_at];
-    row[j] = value;
-  }
+  std::byte* codes = to.codes + move.to * bytes.card_codes;
+  for (std::uint32_t j = threadIdx.x % 32; j < bytes.card_codes; j += 32)
+    codes[j] = j < bytes.codes ? from[bytes.head + j] : std::byte{0};
+  if (threadIdx.x % 32 < bytes.head)
+    reinterpret_cast<std::byte*>(to.heads + move.to)[threadIdx.x % 32] = from[threadIdx.x % 32];
 }
 
 unsigned columns_of(TableFormat format) {
@@ -293,18 +290,25 @@ unsigned blocks_of(const BagField& field, std::size_t bags) {
 
 // ---- launchers
 
-std::size_t card_head_offset(TableFormat format, std::size_t dim) { return (row_code_bytes(format, dim) + 3) / 4 * 4; }
+std::size_t card_code_bytes(TableFormat format, std::size_t dim) {
+  return (row_code_bytes(format, dim) + 15) / 16 * 16;
+}
 
-std::size_t card_row_bytes(TableFormat format, std::size_t dim) {
-  return (card_head_offset(format, dim) + row_head_bytes(format) + 15) / 16 * 16;
+std::size_t card_bytes(TableFormat format, std::size_t dim, std::size_t rows) {
+  return rows * (card_code_bytes(format, dim) + row_head_bytes(format));
+}
+
+CardRows card_rows(TableFormat format, std::size_t dim, std::byte* memory, std::size_t rows) {
+  std::byte* const heads = has_row_head(format) ? memory + rows * card_code_bytes(format, dim) : nullptr;
+  return {format, static_cast<std::uint32_t>(dim), memory, reinterpret_cast<std::uint32_t*>(heads),
+          static_cast<std::int64_t>(rows)};
 }
 
 void pack_rows(const CardRows& to, const PackRows& what, Stream stream) {
   const auto word = [](std::size_t bytes) { return static_cast<std::uint32_t>(bytes); };
   const RowBytes bytes = {word(row_head_bytes(to.format)), word(row_code_bytes(to.format, to.dim)),
-                          word(card_head_offset(to.format, to.dim)), word(card_row_bytes(to.format, to.dim))};
-  launch({"pack_rows", blocks_for(what.count, kThreads / 32), kThreads, 0, stream}, pack_rows_kernel, to.data, what,
-         bytes);
+                          word(card_code_bytes(to.format, to.dim))};
+  launch({"pack_rows", blocks_for(what.count, kThreads / 32), kThreads, 0, stream}, pack_rows_kernel, to, what, bytes);
 }
 
 void pool_bags(const BagField* fields, std::size_t count, const BagOutput& out, std::uint64_t* unknown, Stream stream) {

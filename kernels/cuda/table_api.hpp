@@ -11,17 +11,20 @@ namespace semblance::cuda {
 
 using kernels::TableFormat;
 
-// On the card a row is its codes, then its head at the next multiple of four bytes, then nothing up to a multiple of
-// 16: loads of 16 bytes need that, and codes that begin at one let a lane take 16 columns with one load.
-std::size_t card_head_offset(TableFormat format, std::size_t dim);
-std::size_t card_row_bytes(TableFormat format, std::size_t dim);
-
+// On the card a row's codes begin at a multiple of 16 bytes, so that a lane takes 16 columns with one load, and heads
+// lie apart, one after the other: a row of 64 bytes is two sectors of 32 bytes instead of three, and heads are few
+// enough to stay in the L2 cache while a table is read.
 struct CardRows {
   TableFormat format;
   std::uint32_t dim;
-  std::byte* data;     // of the card
-  std::int64_t count;  // rows or, of a cache, slots
+  std::byte* codes;      // of the card
+  std::uint32_t* heads;  // of the card; null where the format has none
+  std::int64_t count;    // rows or, of a cache, slots
 };
+std::size_t card_code_bytes(TableFormat format, std::size_t dim);  // of a row
+std::size_t card_bytes(TableFormat format, std::size_t dim, std::size_t rows);
+// How `card_bytes` of memory hold rows.
+CardRows card_rows(TableFormat format, std::size_t dim, std::byte* memory, std::size_t rows);
 
 struct RowMove {
   std::int64_t from, to;

@@ -47,9 +47,9 @@ void make(Twin& twin, TableFormat format, std::size_t count, std::size_t dim, bo
   parts.policy = {has_missing_row ? Missing::row : Missing::zero, has_missing_row ? twin.missing.data() : nullptr,
                   kPadding};
   twin.table.emplace(parts);
-  twin.memory = cuda::Memory((count + 1) * cuda::card_row_bytes(format, dim));
+  twin.memory = cuda::Memory(cuda::card_bytes(format, dim, count + 1));
   const auto rows = static_cast<std::int64_t>(count);
-  twin.card = {format, static_cast<std::uint32_t>(dim), twin.memory.data(), rows + 1};
+  twin.card = cuda::card_rows(format, dim, twin.memory.data(), count + 1);
   cuda::pack_rows(twin.card, {twin.rows.data(), nullptr, 0, count}, nullptr);
   cuda::pack_rows(twin.card, {twin.missing.data(), nullptr, rows, 1}, nullptr);
   twin.card.count = rows;  // numbers beyond are unknown
@@ -160,8 +160,8 @@ void check_cache() {
   make(twin, TableFormat::i8, 200, 24, false);
   RowCache cache(200, 32);
   const cuda::PinnedRows pinned(twin.rows.data(), twin.rows.size());
-  cuda::Memory slots(32 * cuda::card_row_bytes(TableFormat::i8, 24));
-  const cuda::CardRows card{TableFormat::i8, 24, slots.data(), 32};
+  cuda::Memory slots(cuda::card_bytes(TableFormat::i8, 24, 32));
+  const cuda::CardRows card = cuda::card_rows(TableFormat::i8, 24, slots.data(), 32);
   std::mt19937 random(3);
   for (int call = 0; call < 60; ++call) {
     std::vector<std::int64_t> keys(20), numbers(20);
