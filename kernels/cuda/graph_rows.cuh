@@ -73,27 +73,51 @@ __device__ inline bool is_finite(float x) { return (__float_as_uint(x) & 0x7F800
 template <GraphCodes kCodes>
 inline constexpr unsigned kQueryStep = kCodes == GraphCodes::bits ? 4 : graph_columns(kCodes);
 
+// What a team has under way: so many rows, so many pieces of each.
+inline constexpr unsigned kRowsAtOnce = 2, kPiecesAtOnce = 2;
+
 // keys[i]: a row, or kLastKey for none, becomes the key of its score; every thread of the block comes here. A key's
 // lower half is the row times two, which leaves a bit for marks. Scores that are no distance give kLastKey.
 template <GraphCodes kCodes, bool kSecond>
 __device__ inline void score_keys(const GraphRows& rows, const float* query, Key* keys, unsigned count) {
   using Sum = RowSum<kCodes, kSecond>;
   const unsigned pieces = (rows.dim + Sum::kColumns - 1) / Sum::kColumns, member = threadIdx.x % kTeam;
-  for (unsigned first = 0; first < count; first += blockDim.x / kTeam) {
-    const unsigned i = first + threadIdx.x / kTeam;
-    const Key key = i < count ? keys[i] : kLastKey;
-    const auto row = static_cast<std::uint32_t>(key);
-    Sum sum;
-    if (key != kLastKey) {
-      const float scale = kCodes == GraphCodes::i8 ? __ldg(rows.scales + row) : 1.0F;
-      const auto* codes = reinterpret_cast<const uint4*>(rows.data + std::size_t{row} * pieces * 16);
-      for (unsigned p = member; p < pieces; p += kTeam)
-        sum.add(__ldg(codes + p), query + p * kQueryStep<kCodes>, scale);
+  const unsigned teams = blockDim.x / kTeam, team = threadIdx.x / kTeam;
+  for (unsigned first = team; first - team < count; first += kRowsAtOnce * teams) {
+    Sum sums[kRowsAtOnce];
+    Key own[kRowsAtOnce];
+    float scales[kRowsAtOnce];
+#pragma unroll
+    for (unsigned r = 0; r < kRowsAtOnce; ++r) {
+      own[r] = first + r * teams < count ? keys[first + r * teams] : kLastKey;
+      const bool scaled = kCodes == GraphCodes::i8 && own[r] != kLastKey;
+      scales[r] = scaled ? __ldg(rows.scales + static_cast<std::uint32_t>(own[r])) : 1.0F;
     }
-    for (int lanes = kTeam / 2; lanes > 0; lanes /= 2) sum.meet(lanes);
-    if (member == 0 && i < count) {
-      const float score = sum.score();
-      keys[i] = key != kLastKey && is_finite(score) ? make_key(score, row << 1) : kLastKey;
+    for (unsigned p = member; p < pieces; p += kPiecesAtOnce * kTeam) {
+      uint4 loaded[kRowsAtOnce][kPiecesAtOnce];
+#pragma unroll
+      for (unsigned r = 0; r < kRowsAtOnce; ++r)
+#pragma unroll
+        for (unsigned i = 0; i < kPiecesAtOnce; ++i) {
+          const std::size_t row = static_cast<std::uint32_t>(own[r]);
+          const bool exists = own[r] != kLastKey && p + i * kTeam < pieces;
+          const auto* at = reinterpret_cast<const uint4*>(rows.data) + row * pieces + p + i * kTeam;
+          loaded[r][i] = exists ? __ldg(at) : uint4{};
+        }
+#pragma unroll
+      for (unsigned r = 0; r < kRowsAtOnce; ++r)
+#pragma unroll
+        for (unsigned i = 0; i < kPiecesAtOnce; ++i)
+          if (p + i * kTeam < pieces)
+            sums[r].add(loaded[r][i], query + (p + i * kTeam) * kQueryStep<kCodes>, scales[r]);
+    }
+#pragma unroll
+    for (unsigned r = 0; r < kRowsAtOnce; ++r) {
+      for (int lanes = kTeam / 2; lanes > 0; lanes /= 2) sums[r].meet(lanes);
+      const float score = sums[r].score();
+      const auto row = static_cast<std::uint32_t>(own[r]);
+      if (member == 0 && first + r * teams < count)
+        keys[first + r * teams] = own[r] != kLastKey && is_finite(score) ? make_key(score, row << 1) : kLastKey;
     }
   }
   __syncthreads();

@@ -329,8 +329,9 @@ void finish(const GraphView& graph, FinishJob job, Stream stream) {
   const auto kernel = for_rows(fine ? graph.fine : graph.walk, [&]<GraphCodes kCodes, bool kSecond>() {
     return fine ? finish_kernel<kCodes, kSecond, true> : finish_kernel<kCodes, kSecond, false>;
   });
-  launch({"finish_search", static_cast<unsigned>(job.queries.count), kBatchThreads, job.shape.bytes(), stream}, kernel,
-         graph, job);
+  const unsigned threads = job.lists > 1 ? kSingleThreads : kBatchThreads;
+  launch({"finish_search", static_cast<unsigned>(job.queries.count), threads, job.shape.bytes(), stream}, kernel, graph,
+         job);
 }
 
 }  // namespace
