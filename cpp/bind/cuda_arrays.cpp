@@ -166,6 +166,15 @@ GivenArray given_array(const py::object& value, const char* name, cuda::Stream s
   throw ArgumentError(expected(name, "an array of the host or of a CUDA device", describe(value)));
 }
 
+void* writable_like(const DeviceArray& model, const py::object& value, const char* name) {
+  const GivenArray array = given_array(value, name, model.stream);
+  if (!array.on_device || array.typestr != model.typestr() || array.shape != model.shape)
+    throw ArgumentError(
+        expected(name, model.typestr() + " of shape " + shape_text(model.shape) + " on the card",
+                 array.typestr + " of shape " + shape_text(array.shape) + (array.on_device ? "" : " on the host")));
+  return const_cast<void*>(array.data);
+}
+
 cuda::Floats given_rows(const GivenArray& array, const char* name, std::size_t dim) {
   if (array.typestr != "<f4" || array.shape.size() != 2 || array.shape[1] != static_cast<std::int64_t>(dim))
     throw ArgumentError(expected(name, "float32 of shape (n, " + std::to_string(dim) + ")",

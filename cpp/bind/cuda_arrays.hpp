@@ -50,7 +50,10 @@ struct GivenArray {
 // not C-contiguous.
 GivenArray given_array(const py::object& value, const char* name, cuda::Stream stream);
 
-// The same, of float32 and shape (n, dim).
+// Where to write to an array of the card that the caller gave and that is like `model`.
+void* writable_like(const DeviceArray& model, const py::object& value, const char* name);
+
+// The same as given_array, of float32 and shape (n, dim).
 cuda::Floats given_rows(const GivenArray& array, const char* name, std::size_t dim);
 
 inline cuda::Stream stream_from(std::uintptr_t handle) { return reinterpret_cast<cuda::Stream>(handle); }

@@ -13,25 +13,33 @@ namespace {
 
 // ---- kernels ----
 
-// Rows 0, 1, ... of `from` become rows first, first + 1, ...
+// Rows 0, 1, ... of `from` become rows first, first + 1, ... of the codes.
+struct EncodeTask {
+  const float* from;
+  std::size_t n, dim;
+  bool unit;
+  std::byte* codes;
+  FlatTail* tails;
+  std::size_t first;
+};
+
 template <class Codes>
-__global__ void encode_rows(const float* from, std::size_t n, std::size_t dim, bool unit, std::byte* codes,
-                            FlatTail* tails, std::size_t first) {
-  const std::size_t row = std::size_t{blockIdx.x} * (blockDim.x / kWarp) + warp();
-  if (row >= n) return;
-  const float* values = from + row * dim;
+__global__ void encode_rows(const EncodeTask task) {
+  const std::size_t row = std::size_t{blockIdx.x} * (blockDim.x / kWarp) + warp(), dim = task.dim;
+  if (row >= task.n) return;
+  const float* values = task.from + row * dim;
   double factor = 1.0;
-  if (unit) {
+  if (task.unit) {
     double squares = 0;
     for (std::size_t j = lane(); j < dim; j += kWarp) squares += double{values[j]} * double{values[j]};
     factor = 1.0 / sqrt(warp_sum(squares));
   }
   using Code = typename Codes::Code;
   const std::size_t stride = round_up(dim * sizeof(Code), kChunkBytes), places = stride / sizeof(Code);
-  const RowOf<std::byte, Code> out(codes, first + row, static_cast<unsigned>(stride / kChunkBytes));
+  const RowOf<std::byte, Code> out(task.codes, task.first + row, static_cast<unsigned>(stride / kChunkBytes));
   const FlatTail tail = Codes::encode(values, dim, factor, out);
   for (std::size_t j = dim + lane(); j < places; j += kWarp) out[j] = Code{0};
-  if (lane() == 0) tails[first + row] = tail;
+  if (lane() == 0) task.tails[task.first + row] = tail;
 }
 
 __global__ void set_limits(Key* limits, std::uint32_t n) {
@@ -125,7 +133,8 @@ void encode(const FlatShape& shape, Floats rows, const Coded& out, Stream stream
   auto* const kernel = shape.format == RowFormat::f32    ? encode_rows<F32Codes>
                        : shape.format == RowFormat::bf16 ? encode_rows<Bf16Codes>
                                                          : encode_rows<I8Codes>;
-  launch(how, kernel, rows.data, rows.n, shape.dim, shape.unit, out.codes.data(), out.tails.as<FlatTail>(), out.first);
+  launch(how, kernel,
+         EncodeTask{rows.data, rows.n, shape.dim, shape.unit, out.codes.data(), out.tails.as<FlatTail>(), out.first});
 }
 
 // How a batch is cut: tiles of queries, segments of rows, and how many queries go at once.

@@ -1,5 +1,6 @@
-// Pruning of one row's candidates by one warp, with the rule of cpp/index/hnsw_build.cpp: a candidate stays unless a
-// kept one is closer to it than the row is, by the factor alpha (HNSW's heuristic; alpha as in DiskANN, NeurIPS 2019).
+// Pruning of one row's candidates by one warp, with the rule of cpp/index/pruning.cpp: a candidate stays unless a kept
+// one is closer to it than the row is, by the factor alpha (HNSW's heuristic; alpha as in DiskANN, NeurIPS 2019). Once
+// a part of the list is full, a kept one covers its copies too: links must lead away from them.
 #pragma once
 
 #include "api.hpp"
@@ -66,8 +67,9 @@ struct PruneScratch {
   Key keys[kMaxCandidates];
   float shares[kMaxCandidates];
 };
-// What a share is while its candidate is open or kept; those of covered candidates are at least 0... or NaN never.
-inline constexpr float kOpen = -1e30F, kKept = -2e30F;
+// What a share is while its candidate is open, kept, or out for good; those of others are at least 0.
+inline constexpr float kOpen = -1e30F, kKept = -2e30F, kOut = -3e30F;
+inline constexpr unsigned kCopiesPart = 4;  // a list may hold copies of its node in one place of so many
 
 template <class Codes, bool kL2>
 class Pruner {
@@ -90,9 +92,9 @@ class Pruner {
         out[kept] = own_.keys[i];
       }
       __syncwarp();
-      if (++kept < degree) strike_out(i, count);
+      if (++kept < degree) strike_out(i, count, kept * kCopiesPart >= degree);
     }
-    if (rule_.fill) kept = fill(kept, count, out);
+    kept = fill(kept, count, out);
     for (unsigned i = kept + lane(); i < degree; i += kWarp) out[i] = kLastKey;
     __syncwarp();
   }
@@ -103,15 +105,21 @@ class Pruner {
     return rule_.alpha * fmaxf(0.0F, to_kept - rule_.least_score) < fmaxf(0.0F, to_node - rule_.least_score);
   }
 
-  // Marks what candidate `kept` covers of those after it.
-  __device__ void strike_out(unsigned kept, unsigned count) {
+  // Marks what candidate `kept` covers of those after it; copies take what is left, and so may all where lists are
+  // filled.
+  __device__ void strike_out(unsigned kept, unsigned count, bool and_copies) {
+    const std::uint32_t row = row_of(own_.keys[kept]);
+    const float same = and_copies ? score_pair<Codes, kL2>(rows_, row, row) : 0.0F;
     for (unsigned j = kept + 1; j < count; ++j) {
       if (own_.shares[j] != kOpen) continue;
-      const float to_kept = score_pair<Codes, kL2>(rows_, row_of(own_.keys[kept]), row_of(own_.keys[j]));
+      const float to_kept = score_pair<Codes, kL2>(rows_, row, row_of(own_.keys[j]));
       const float to_node = score_of(own_.keys[j]);
+      const bool copy = and_copies && to_kept <= same;
       __syncwarp();
-      if (closer(to_kept, to_node) && lane() == 0)
-        own_.shares[j] = (to_kept - rule_.least_score) / (to_node - rule_.least_score);
+      if (lane() == 0 && (copy || closer(to_kept, to_node)))
+        own_.shares[j] = copy         ? 0.0F
+                         : rule_.fill ? (to_kept - rule_.least_score) / (to_node - rule_.least_score)
+                                      : kOut;
       __syncwarp();
     }
   }
@@ -121,7 +129,7 @@ class Pruner {
     while (kept < rule_.degree) {
       Key best = 0;
       for (unsigned i = lane(); i < count; i += kWarp) {
-        if (own_.shares[i] == kOpen || own_.shares[i] == kKept) continue;
+        if (own_.shares[i] <= kOpen) continue;
         const Key offer = make_key(own_.shares[i], kMaxCandidates - i);  // the largest is wanted
         best = offer > best ? offer : best;
       }

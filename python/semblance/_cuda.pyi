@@ -39,7 +39,13 @@ class FlatIndex:
     def add(self, vectors: Any, ids: npt.NDArray[np.int64], stream: int, progress: _Progress) -> None: ...
     def allow(self, ids: npt.NDArray[np.int64]) -> FlatAllowed: ...
     def search(
-        self, queries: Any, k: int, allowed: FlatAllowed | None, on_device: bool, stream: int
+        self,
+        queries: Any,
+        k: int,
+        allowed: FlatAllowed | None,
+        out: tuple[Any, Any] | None,
+        on_device: bool,
+        stream: int,
     ) -> tuple[Any, Any]: ...
 
 class CardTable:

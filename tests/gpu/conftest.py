@@ -17,7 +17,7 @@ import pytest
 import semblance as sb
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "rules"))
+sys.path[:0] = [str(ROOT / "tests" / "rules"), str(ROOT / "tests" / "index")]
 
 
 def emulated_file() -> Path | None:

@@ -106,6 +106,39 @@ def test_arrays_of_the_card_go_in_and_come_out(gpu: ModuleType, form: Any) -> No
     assert (face["shape"], face["typestr"], face["version"]) == ((3, 6), "<f4", 3)
 
 
+@pytest.mark.parametrize("form", [lambda array: array, Interface, Exchange])
+def test_results_go_where_the_caller_says(gpu: ModuleType, form: Any) -> None:
+    vectors, queries = rows(80, 12), rows(3, 12, 1)
+    index = made(vectors, "l2", "bf16")
+    ids, distances = gpu.to_device(np.zeros((3, 6), np.int64)), gpu.to_device(np.zeros((3, 6), np.float32))
+    pair = form(ids), form(distances)
+    hits = index.search(gpu.to_device(queries), 6, out=pair)
+    assert hits.ids is pair[0]
+    assert hits.distances is pair[1]
+    want = index.search(queries, 6)
+    np.testing.assert_array_equal(ids.numpy(), want.ids)
+    np.testing.assert_array_equal(distances.numpy(), want.distances)
+
+
+def test_bad_places_for_results_are_named(gpu: ModuleType) -> None:
+    index = made(rows(20, 8), "l2")
+    ids, distances = gpu.to_device(np.zeros((2, 3), np.int64)), gpu.to_device(np.zeros((2, 3), np.float32))
+    cases: list[tuple[Any, str]] = [
+        (ids, r"out: expected a pair of arrays \(ids, distances\)"),
+        (
+            (ids, np.zeros((2, 3), np.float32)),
+            r"out\[1\]: expected <f4 of shape \(2, 3\) on the card, got .* on the host",
+        ),
+        ((distances, ids), r"out\[0\]: expected <i8 of shape \(2, 3\) on the card, got <f4"),
+        ((ids, gpu.to_device(np.zeros((3, 2), np.float32))), r"out\[1\]: expected .*, got <f4 of shape \(3, 2\)"),
+        ((ids, 7), r"out\[1\]: expected an array"),
+    ]
+    for out, message in cases:
+        with pytest.raises(sb.ArgumentError, match=message):
+            index.search(rows(2, 8), 3, out=out)
+    assert not ids.numpy().any()
+
+
 def test_bad_input_is_named_and_changes_nothing(gpu: ModuleType) -> None:
     vectors = rows(20, 8)
     index = made(vectors, "cosine")

@@ -1,41 +1,16 @@
 // The emulator itself: what it computes, and that it says when a kernel would hang or misbehave on a card.
-#include <string>
 #include <vector>
 
 #include "check.hpp"
 #include "cuda/warp.cuh"
+#include "cuda_run.hpp"
 
 using namespace semblance;
 using namespace semblance::cuda;
 using emulated::every_schedule;
+using test::fault, test::holds, test::run;
 
 namespace {
-
-struct Launch {
-  dim3 grid, block;
-  std::size_t shared = 0;
-};
-
-template <class... Expected, class... Given>
-void run(const Launch& launch, void (*kernel)(Expected...), Given... given) {
-  cudaLaunchConfig_t config{};
-  config.gridDim = launch.grid;
-  config.blockDim = launch.block;
-  config.dynamicSmemBytes = launch.shared;
-  CHECK(cudaLaunchKernelEx(&config, kernel, given...) == cudaSuccess);
-}
-
-template <class... Expected, class... Given>
-std::string fault(const Launch& launch, void (*kernel)(Expected...), Given... given) {
-  try {
-    run(launch, kernel, given...);
-  } catch (const emulated::Fault& f) {
-    return f.what();
-  }
-  return "";
-}
-
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 __global__ void number_threads(int* out) {
   const unsigned thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);

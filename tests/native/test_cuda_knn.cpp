@@ -78,24 +78,27 @@ class Twin {
     return p_.rule.alpha * std::max(0.0F, to_kept - least) < std::max(0.0F, to_node - least);
   }
   List prune(const List& candidates) const {
-    List kept;
+    const std::size_t degree = p_.rule.degree;
+    List kept, open = candidates;
     std::vector<std::pair<float, std::size_t>> covered;  // minus the share, and which
-    for (std::size_t i = 0; i < candidates.size() && kept.size() < p_.rule.degree; ++i) {
-      const auto [to_node, row] = candidates[i];
-      float share = -1;
-      for (const auto& [s, other] : kept)
-        if (const float to_kept = score(other, row); share < 0 && covers(to_kept, to_node))
-          share = (to_kept - p_.rule.least_score) / (to_node - p_.rule.least_score);
-      if (share < 0) {
-        kept.push_back(candidates[i]);
-      } else {
-        covered.push_back({-share, i});
-      }
+    while (!open.empty() && kept.size() < degree) {
+      const auto link = open.front();
+      kept.push_back(link);
+      open.erase(open.begin());
+      if (kept.size() == degree) break;
+      std::erase_if(open, [&](const auto& candidate) {
+        const float to_kept = score(link.second, candidate.second);
+        const bool copy = 4 * kept.size() >= degree && to_kept <= score(link.second, link.second);
+        if (!copy && !covers(to_kept, candidate.first)) return false;
+        const float share = copy ? 0.0F : (to_kept - p_.rule.least_score) / (candidate.first - p_.rule.least_score);
+        const auto place = std::find(candidates.begin(), candidates.end(), candidate) - candidates.begin();
+        if (copy || p_.rule.fill) covered.push_back({-share, static_cast<std::size_t>(place)});
+        return true;
+      });
     }
     std::sort(covered.begin(), covered.end());
-    if (p_.rule.fill)
-      for (std::size_t i = 0; i < covered.size() && kept.size() < p_.rule.degree; ++i)
-        kept.push_back(candidates[covered[i].second]);
+    for (std::size_t i = 0; i < covered.size() && kept.size() < degree; ++i)
+      kept.push_back(candidates[covered[i].second]);
     return kept;
   }
 
@@ -138,6 +141,16 @@ void a_hub() {
   rows[0] = 0;
   rows[1] = 1000;
   CHECK(links_of(p, rows) == Twin(p, rows).links());
+}
+
+// More copies of each row than a list has places.
+void copies() {
+  for (const bool fill : {false, true}) {
+    const Problem p{240, 3, 40, {8, 1.0F, 0.0F, fill}, {RowFormat::f32, Score::l2, 3, false}};
+    std::vector<float> rows = whole_rows(p, 11);
+    for (std::size_t r = 20; r < p.n; ++r) std::copy_n(&rows[r % 20 * p.dim], p.dim, &rows[r * p.dim]);
+    CHECK(links_of(p, rows) == Twin(p, rows).links());
+  }
 }
 
 void equal_rows() {
@@ -215,6 +228,7 @@ int main() {
   stopped_between_parts();
   the_rule();
   a_hub();
+  copies();
   equal_rows();
   the_same_in_every_order();
   the_same_part_by_part();

@@ -22,7 +22,7 @@ ALLOWED = {
     "kernels/cpu": (rf"cstddef|cstdint|{INTRINSICS}", rf"{KERNEL_FACE}|(cpu/)?[a-z0-9_]+\.(inc|hpp)"),
     "kernels/cuda": (
         ENGINE_STANDARD.replace("|cuda", ""),
-        r"(kernel_table|table_kernels)\.hpp|([a-z]+_)?api\.hpp|cuda_words\.hpp|[a-z0-9_]+\.cuh",
+        r"(kernel_table|table_kernels)\.hpp|([a-z]+_)?api\.hpp|cuda_(words|warpgroups)\.hpp|[a-z0-9_]+\.cuh",
     ),
     "kernels": (ENGINE_STANDARD, r"(kernel_table|link_kernels|table_kernels|reference)\.hpp"),
     "cpp/core": (ENGINE_STANDARD, rf"core/\w+\.hpp|{KERNEL_FACE}"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import I64, Progress, count, flag, int_ids, progress_callback
+from ..arrays import I64, Progress, count, describe, flag, int_ids, progress_callback
 from ..errors import ArgumentError
 from ..results import Hits
 from .native import require
@@ -156,7 +156,14 @@ class FlatIndex:
         return self._native.allow(int_ids(ids, "allowed"))
 
     def search(
-        self, queries: Any, k: int = 10, allowed: Any = None, *, on_device: bool = False, stream: Any = None
+        self,
+        queries: Any,
+        k: int = 10,
+        allowed: Any = None,
+        *,
+        on_device: bool = False,
+        out: tuple[Any, Any] | None = None,
+        stream: Any = None,
     ) -> Hits:
         """Find the k nearest rows of each query.
 
@@ -170,8 +177,11 @@ class FlatIndex:
             What `allow` made, or ids.
         on_device : bool
             True leaves the results on the card and does not wait for them: arrays with ``__cuda_array_interface__``,
-            DLPack and ``numpy()``, written in the order of `stream`. With queries on the card the call can then be
-            captured in a CUDA graph. Queries on the card are not checked: what is no number gets no neighbour.
+            DLPack and ``numpy()``, written in the order of `stream`. Queries on the card are not checked: what is no
+            number gets no neighbour.
+        out : pair of arrays of the card, optional
+            Where to write: int64 and float32 of shape (q, k), C-contiguous. They are what is returned, and nothing
+            waits for them. With queries on the card such a call can be captured in a CUDA graph.
         stream : CUDA stream, optional
             In whose order the search runs: a stream of torch or CuPy, or its address; by default the default stream.
 
@@ -194,7 +204,10 @@ class FlatIndex:
 
         if allowed is not None and not isinstance(allowed, _cuda.FlatAllowed):
             allowed = self.allow(allowed)
-        found = self._native.search(rows, k, allowed, flag(on_device, "on_device"), stream_handle(stream))
+        on_device = flag(on_device, "on_device")
+        if out is not None and not (isinstance(out, tuple) and len(out) == 2):
+            raise ArgumentError(f"out: expected a pair of arrays (ids, distances), got {describe(out)}")
+        found = self._native.search(rows, k, allowed, out, on_device, stream_handle(stream))
         return Hits._make(found)
 
 

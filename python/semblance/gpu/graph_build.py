@@ -137,7 +137,10 @@ def _find_in_parts(candidates: _cuda.Candidates, vectors: F32, rule: GraphRule, 
     finder = _cuda.FlatIndex(vectors.shape[1], rule.metric, "bf16")
     finder.add(vectors[chosen], np.arange(pivots), 0, None)
     joined: I64 = np.concatenate(
-        [finder.search(vectors[at : at + PART_ROWS], 2, None, False, 0)[0] for at in range(0, len(vectors), PART_ROWS)]
+        [
+            finder.search(vectors[at : at + PART_ROWS], 2, None, None, False, 0)[0]
+            for at in range(0, len(vectors), PART_ROWS)
+        ]
     )
     exact = rule.codes == "f32"
 
