@@ -17,7 +17,7 @@ struct Bf16Product {
     multiply_bf16(c, a, b);
   }
   template <unsigned kColumns>
-  __device__ static void multiply_group(Sum (&c)[kColumns / 2], const std::byte* a, const std::byte* b) {
+  __device__ static void multiply_group(Sum (&c)[kColumns / 2], GroupRows a, GroupRows b) {
     group_multiply_bf16<kColumns>(c, a, b);
   }
 };
@@ -29,7 +29,7 @@ struct I8Product {
     multiply_i8(c, a, b);
   }
   template <unsigned kColumns>
-  __device__ static void multiply_group(Sum (&c)[kColumns / 2], const std::byte* a, const std::byte* b) {
+  __device__ static void multiply_group(Sum (&c)[kColumns / 2], GroupRows a, GroupRows b) {
     group_multiply_i8<kColumns>(c, a, b);
   }
 };

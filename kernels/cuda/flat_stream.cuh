@@ -122,16 +122,18 @@ class FlatStream {
   // chunk's stage is given back when the next chunk's products are under way.
   __device__ void multiply(typename Product::Sum (&sums)[kQueries / 2], unsigned worker, unsigned item) {
     const unsigned end = item + task_.chunks;
-    const std::byte* queries = queries_;
+    const GroupRows ring = group_rows(stage_of(worker, 0));
+    GroupRows queries = group_rows(queries_);
     unsigned before = stages_;
-    for (; item < end; ++item, queries += kQueries * kChunkBytes) {
+    for (; item < end; ++item, queries = from(queries, kQueries * kChunkBytes)) {
       const unsigned stage = item % stages_;
       barrier_wait(&shared_.full[worker][stage], item / stages_ % 2);
+      const GroupRows rows = from(ring, stage * kGroupChunkBytes);
       group_hold(sums);
       group_begin();
 #pragma unroll
       for (unsigned step = 0; step < kChunkBytes; step += kStepBytes)
-        Product::template multiply_group<kQueries>(sums, stage_of(worker, stage) + step, queries + step);
+        Product::template multiply_group<kQueries>(sums, from(rows, step), from(queries, step));
       group_commit();
       group_wait<1>();
       if (before < stages_ && lane() == 0) barrier_arrive(&shared_.empty[worker][before]);

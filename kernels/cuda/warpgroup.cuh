@@ -85,18 +85,24 @@ __device__ __forceinline__ void group_hold(std::int32_t (&sums)[kCount]) {
 }
 
 // What is multiplied: rows of 128 bytes, pieces of 16 bytes swizzled (row_codes.cuh), the first row aligned to 1024
-// bytes. A step of 32 bytes begins at `at`, which lies in the first row.
-__device__ __forceinline__ std::uint64_t swizzled_rows(const std::byte* at) {
+// bytes. This is the half of their descriptor that says where they begin.
+using GroupRows = std::uint32_t;
+__device__ __forceinline__ GroupRows group_rows(const std::byte* first) {
+  return (shared_address(first) & 0x3FFFFU) >> 4 | 1U << 16;
+}
+// The same from `bytes` on: a multiple of 1024, or a step of 32 within the rows.
+__device__ __forceinline__ GroupRows from(GroupRows rows, unsigned bytes) { return rows + (bytes >> 4); }
+__device__ __forceinline__ std::uint64_t descriptor(GroupRows rows) {
   constexpr std::uint64_t kEightRows = 1024 >> 4, kSwizzle128 = 1;
-  return (shared_address(at) & 0x3FFFFU) >> 4 | std::uint64_t{1} << 16 | kEightRows << 32 | kSwizzle128 << 62;
+  return rows | kEightRows << 32 | kSwizzle128 << 62;
 }
 
 // sums (64 x kColumns) += a (64 rows of 32 bytes) times b (kColumns rows of 32 bytes) transposed, by a warpgroup: warp
 // w has rows 16 w to 16 w + 15, and sums[4 j + i] is what c[i] of multiply_* (warp.cuh) is, of columns 8 j to 8 j + 7.
 template <unsigned kColumns>
-__device__ void group_multiply_bf16(float (&sums)[kColumns / 2], const std::byte* a, const std::byte* b);
+__device__ void group_multiply_bf16(float (&sums)[kColumns / 2], GroupRows a, GroupRows b);
 template <unsigned kColumns>
-__device__ void group_multiply_i8(std::int32_t (&sums)[kColumns / 2], const std::byte* a, const std::byte* b);
+__device__ void group_multiply_i8(std::int32_t (&sums)[kColumns / 2], GroupRows a, GroupRows b);
 
 #define SEMBLANCE_NAMES_4 "%0, %1, %2, %3"
 #define SEMBLANCE_NAMES_16 SEMBLANCE_NAMES_4 ", %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
@@ -111,14 +117,14 @@ __device__ void group_multiply_i8(std::int32_t (&sums)[kColumns / 2], const std:
   SEMBLANCE_SUMS_4(c, i), SEMBLANCE_SUMS_4(c, i + 4), SEMBLANCE_SUMS_4(c, i + 8), SEMBLANCE_SUMS_4(c, i + 12)
 #define SEMBLANCE_SUMS_32(c, i) SEMBLANCE_SUMS_16(c, i), SEMBLANCE_SUMS_16(c, i + 16)
 #define SEMBLANCE_SUMS_64(c, i) SEMBLANCE_SUMS_32(c, i), SEMBLANCE_SUMS_32(c, i + 32)
-#define SEMBLANCE_GROUP_MULTIPLY(name, Sum, c, kind, end, columns, count, a_at, b_at)                        \
-  template <>                                                                                                \
-  __device__ __forceinline__ void name<columns>(Sum(&sums)[count], const std::byte* a, const std::byte* b) { \
-    if constexpr (kWarpgroups)                                                                               \
-      asm volatile("{.reg .pred p; setp.eq.u32 p, 0, 0; wgmma.mma_async.sync.aligned.m64n" #columns kind     \
-                   " {" SEMBLANCE_NAMES_##count "}, %" #a_at ", %" #b_at ", p" end ";}"                      \
-                   : SEMBLANCE_SUMS_##count(c, 0)                                                            \
-                   : "l"(swizzled_rows(a)), "l"(swizzled_rows(b)));                                          \
+#define SEMBLANCE_GROUP_MULTIPLY(name, Sum, c, kind, end, columns, count, a_at, b_at)                    \
+  template <>                                                                                            \
+  __device__ __forceinline__ void name<columns>(Sum(&sums)[count], GroupRows a, GroupRows b) {           \
+    if constexpr (kWarpgroups)                                                                           \
+      asm volatile("{.reg .pred p; setp.eq.u32 p, 0, 0; wgmma.mma_async.sync.aligned.m64n" #columns kind \
+                   " {" SEMBLANCE_NAMES_##count "}, %" #a_at ", %" #b_at ", p" end ";}"                  \
+                   : SEMBLANCE_SUMS_##count(c, 0)                                                        \
+                   : "l"(descriptor(a)), "l"(descriptor(b)));                                            \
   }
 #define SEMBLANCE_GROUP_MULTIPLIES(columns, count, a_at, b_at)                                                    \
   SEMBLANCE_GROUP_MULTIPLY(group_multiply_bf16, float, "+f", "k16.f32.bf16.bf16", ", 1, 1, 0, 0", columns, count, \

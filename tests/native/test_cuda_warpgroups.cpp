@@ -101,7 +101,8 @@ __global__ void group_product(const float* a, const float* b, float* out, bool w
   __syncthreads();
   float sums[4] = {};
   group_begin();
-  for (unsigned step = 0; step < kChunkBytes; step += 32) group_multiply_bf16<8>(sums, bytes + step, queries + step);
+  for (unsigned step = 0; step < kChunkBytes; step += 32)
+    group_multiply_bf16<8>(sums, from(group_rows(bytes), step), from(group_rows(queries), step));
   group_commit();
   if (waits) group_wait<0>();
   for (unsigned i = 0; i < 4; ++i) out[(warp() * 16 + lane() / 4 + i / 2 * 8) * 8 + lane() % 4 * 2 + i % 2] = sums[i];

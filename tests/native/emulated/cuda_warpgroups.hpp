@@ -80,18 +80,26 @@ void group_wait() {
 template <class Sum, unsigned kCount>
 void group_hold(Sum (&)[kCount]) {}
 
-inline std::uint32_t swizzled_word(const std::byte* at, unsigned row, unsigned word) {
-  const std::uintptr_t within = reinterpret_cast<std::uintptr_t>(at) % 1024;
+struct GroupRows {
+  const std::byte* at;
+};
+inline GroupRows group_rows(const std::byte* first) {
+  if (reinterpret_cast<std::uintptr_t>(first) % 1024 != 0)
+    emulated::machine().leave_with("rows for a warpgroup are not aligned to 1024 bytes");
+  return {first};
+}
+inline GroupRows from(GroupRows rows, unsigned bytes) { return {rows.at + bytes}; }
+
+inline std::uint32_t swizzled_word(GroupRows rows, unsigned row, unsigned word) {
+  const std::uintptr_t within = reinterpret_cast<std::uintptr_t>(rows.at) % 1024;
   const std::size_t byte = within + 4 * word;
   std::uint32_t out;
-  std::memcpy(&out, at - within + row * 128 + (byte / 16 ^ row % 8) * 16 + byte % 16, sizeof out);
+  std::memcpy(&out, rows.at - within + row * 128 + (byte / 16 ^ row % 8) * 16 + byte % 16, sizeof out);
   return out;
 }
 
 template <class Words, unsigned kColumns, class Sum>
-void group_multiply(Sum* sums, const std::byte* a, const std::byte* b) {
-  if (reinterpret_cast<std::uintptr_t>(a) % 1024 > 96 || reinterpret_cast<std::uintptr_t>(b) % 1024 > 96)
-    emulated::machine().leave_with("a warpgroup's operand does not begin in a first row");
+void group_multiply(Sum* sums, GroupRows a, GroupRows b) {
   const unsigned thread = emulated::machine().thread_index.x, g = thread % 32 / 4, t = thread % 4;
   emulated::Thread& self = *emulated::machine().current;
   self.products.push_back({[=] {
@@ -106,11 +114,11 @@ void group_multiply(Sum* sums, const std::byte* a, const std::byte* b) {
                            self.product_group});
 }
 template <unsigned kColumns>
-void group_multiply_bf16(float (&sums)[kColumns / 2], const std::byte* a, const std::byte* b) {
+void group_multiply_bf16(float (&sums)[kColumns / 2], GroupRows a, GroupRows b) {
   group_multiply<Bf16, kColumns>(&sums[0], a, b);
 }
 template <unsigned kColumns>
-void group_multiply_i8(std::int32_t (&sums)[kColumns / 2], const std::byte* a, const std::byte* b) {
+void group_multiply_i8(std::int32_t (&sums)[kColumns / 2], GroupRows a, GroupRows b) {
   group_multiply<Int8, kColumns>(&sums[0], a, b);
 }
 
