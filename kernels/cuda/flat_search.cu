@@ -105,7 +105,7 @@ using kernels::Score;
 
 constexpr unsigned kEncodeThreads = 256, kLimitThreads = 256;
 constexpr std::size_t kExtraF32 = 32;   // candidates beyond k that f32 scores again
-constexpr std::size_t kListRoom = 384;  // places of a list beyond twice the keys that are kept
+constexpr std::size_t kListRoom = 256;  // places of a list beyond twice the keys that are kept
 constexpr std::size_t kUploadBytes = 64 << 20;
 constexpr unsigned kLeastTiles = 8;  // a segment has at least so many tiles of rows
 

@@ -63,7 +63,7 @@ class FlatStream {
 
  private:
   __device__ static std::byte* aligned(std::byte* p) {
-    return p + (kStreamAlign - reinterpret_cast<std::uintptr_t>(p) % kStreamAlign) % kStreamAlign;
+    return p + (kStreamAlign - shared_address(p) % kStreamAlign) % kStreamAlign;
   }
 
   // The tile's queries may lie in two groups, of which the second may not be there.

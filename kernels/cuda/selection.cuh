@@ -29,7 +29,7 @@ inline constexpr Key kLastKey = ~Key{0};
 __device__ __forceinline__ unsigned count_matches(const Key* keys, unsigned count, Key mask, Key value) {
   unsigned matches = 0;
   for (unsigned i = lane(); i < count; i += kWarp) matches += (keys[i] & mask) == value ? 1U : 0U;
-  return warp_sum(matches);
+  return __reduce_add_sync(kAllLanes, matches);
 }
 
 // The k-th smallest of `count` distinct keys, 1 <= k <= count, found by one warp bit by bit from the top: each bit

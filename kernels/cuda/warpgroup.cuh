@@ -21,6 +21,7 @@ inline constexpr bool kWarpgroups = false;
 // names the phase by its parity: 0 for the first, then 1, 0, ...
 using Barrier = std::uint64_t;
 
+// Of shared memory, as these words and alignments want it.
 __device__ __forceinline__ unsigned shared_address(const void* p) {
   return static_cast<unsigned>(__cvta_generic_to_shared(p));
 }

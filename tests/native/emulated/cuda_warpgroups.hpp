@@ -12,6 +12,8 @@ inline constexpr bool kWarpgroups = true;
 
 using Barrier = std::uint64_t;
 
+inline unsigned shared_address(const void* p) { return static_cast<unsigned>(reinterpret_cast<std::uintptr_t>(p)); }
+
 struct BarrierState {
   std::int32_t bytes;
   std::uint16_t arrivals;
