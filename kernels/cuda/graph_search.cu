@@ -67,7 +67,7 @@ struct Shape {
   unsigned pool, fresh, seen, query;
 
   __host__ __device__ std::size_t bytes() const {
-    return (pool + fresh) * sizeof(Key) + (seen + query + 2 * kWarp) * sizeof(float);
+    return (pool + fresh) * sizeof(Key) + (seen + query + 2 * kWarp + 2) * sizeof(float);
   }
 };
 
@@ -75,7 +75,7 @@ struct Shared {
   Key *pool, *fresh;
   std::uint32_t* seen;
   float *query, *sums;
-  std::uint32_t* parents;  // at most a warp; behind `sums`
+  std::uint32_t *parents, *taken, *added;  // at most a warp of parents, how many they are; rows in `fresh`
 
   __device__ explicit Shared(const Shape& shape)
       : pool(dynamic_shared<Key>()),
@@ -83,7 +83,9 @@ struct Shared {
         seen(reinterpret_cast<std::uint32_t*>(fresh + shape.fresh)),
         query(reinterpret_cast<float*>(seen + shape.seen)),
         sums(query + shape.query),
-        parents(reinterpret_cast<std::uint32_t*>(sums + kWarp)) {}
+        parents(reinterpret_cast<std::uint32_t*>(sums + kWarp)),
+        taken(parents + kWarp),
+        added(taken + 1) {}
 };
 
 // ---- kernel: the walk
@@ -117,36 +119,32 @@ __device__ inline unsigned take_parents(Key* pool, unsigned size, std::uint32_t*
   return taken < width ? taken : width;
 }
 
-// fresh[i]: the rows that the parents link to and that were not seen, kLastKey in the other places; how many they are.
-__device__ inline int gather_links(const GraphView& graph, const Shared& s, const Shape& shape, unsigned parents) {
-  Seen seen{s.seen, shape.seen};
-  int added = 0;
-  for (unsigned i = threadIdx.x; i < shape.fresh; i += blockDim.x) {
-    Key key = kLastKey;
-    if (i < parents * graph.degree) {
-      const std::size_t list = std::size_t{s.parents[i / graph.degree]} * graph.degree;
-      const std::uint32_t row = __ldg(graph.links + list + i % graph.degree);
-      if (row != kNoLink && seen.insert(row)) key = row;
-    }
-    s.fresh[i] = key;
-    added += key != kLastKey ? 1 : 0;
-  }
-  return added;
+// Appends a row that was not seen. The places depend on the moment; they are sorted before anything depends on them.
+__device__ inline void bring(const Shared& s, const Shape& shape, std::uint32_t row) {
+  if (row != kNoLink && Seen{s.seen, shape.seen}.insert(row)) s.fresh[atomicAdd(s.added, 1U)] = row;
 }
 
-__device__ inline int plant_seeds(const GraphView& graph, const Shared& s, const WalkJob& job, unsigned walk) {
-  Seen seen{s.seen, job.shape.seen};
-  int added = 0;
-  for (unsigned i = threadIdx.x; i < job.shape.fresh; i += blockDim.x) {
-    Key key = kLastKey;
-    if (i < job.seeds) {
-      const std::uint32_t row = i == 0 && walk == 0 ? graph.entry : mix(walk * 4096U + i) % graph.count;
-      if (seen.insert(row)) key = row;
-    }
-    s.fresh[i] = key;
-    added += key != kLastKey ? 1 : 0;
+__device__ inline void gather_links(const GraphView& graph, const Shared& s, const Shape& shape, unsigned parents) {
+  for (unsigned i = threadIdx.x; i < parents * graph.degree; i += blockDim.x) {
+    const std::size_t list = std::size_t{s.parents[i / graph.degree]} * graph.degree;
+    bring(s, shape, __ldg(graph.links + list + i % graph.degree));
   }
-  return added;
+}
+
+__device__ inline void plant_seeds(const GraphView& graph, const Shared& s, const WalkJob& job, unsigned walk) {
+  for (unsigned i = threadIdx.x; i < job.seeds; i += blockDim.x)
+    bring(s, job.shape, i == 0 && walk == 0 ? graph.entry : mix(walk * 4096U + i) % graph.count);
+}
+
+// Scores the first `added` keys of `fresh` and merges them into the pool.
+template <GraphCodes kCodes, bool kSecond>
+__device__ inline void take_in(const GraphRows& rows, const Shared& s, const Shape& shape, unsigned added) {
+  unsigned places = 2;
+  while (places < added) places *= 2;
+  for (unsigned i = added + threadIdx.x; i < places; i += blockDim.x) s.fresh[i] = kLastKey;
+  score_keys<kCodes, kSecond>(rows, s.query, s.fresh, added);
+  block_sort(s.fresh, places);
+  merge_keys(s.pool, shape.pool, s.fresh, places);
 }
 
 // Begins the set anew with what is in the pool. What was seen and is not there any more is farther than all of it, so
@@ -167,26 +165,32 @@ __global__ void walk_kernel(const GraphView graph, const WalkJob job) {
   const unsigned walk = blockIdx.x % job.walks;
   load_query(graph.walk, job.queries, blockIdx.x / job.walks, s.query, s.sums);
   for (unsigned i = threadIdx.x; i < shape.pool; i += blockDim.x) s.pool[i] = kLastKey;
+  if (threadIdx.x == 0) *s.added = 0;
   Seen{s.seen, shape.seen}.clear();
-  int seen = 0;
-  int added = plant_seeds(graph, s, job, walk);
-  for (;;) {
-    seen += block_sum(added, reinterpret_cast<int*>(s.sums));
-    score_keys<kCodes, kSecond>(graph.walk, s.query, s.fresh, shape.fresh);
-    block_sort(s.fresh, shape.fresh);
-    merge_keys(s.pool, shape.pool, s.fresh, shape.fresh);
-    if (seen + static_cast<int>(shape.fresh) > static_cast<int>(shape.seen / 4 * 3)) {
+  plant_seeds(graph, s, job, walk);
+  for (unsigned seen = 0;;) {
+    __syncthreads();
+    const unsigned added = *s.added;
+    seen += added;
+    if (added > 0) {
+      take_in<kCodes, kSecond>(graph.walk, s, shape, added);
+    } else {
+      __syncthreads();  // all have read how many
+    }
+    if (seen + shape.fresh > shape.seen / 4 * 3) {
       forget(s, shape);
-      seen = static_cast<int>(shape.pool);
+      seen = shape.pool;
     }
     if (threadIdx.x < kWarp) {
       const unsigned taken = take_parents(s.pool, shape.pool, s.parents, job.width);
-      if (threadIdx.x == 0) s.parents[kWarp - 1] = taken;
+      if (threadIdx.x == 0) {
+        *s.taken = taken;
+        *s.added = 0;
+      }
     }
     __syncthreads();
-    const unsigned parents = s.parents[kWarp - 1];
-    if (parents == 0) break;
-    added = gather_links(graph, s, shape, parents);
+    if (*s.taken == 0) break;
+    gather_links(graph, s, shape, *s.taken);
   }
   Key* out = job.pools + std::size_t{blockIdx.x} * shape.pool;
   for (unsigned i = threadIdx.x; i < shape.pool; i += blockDim.x) out[i] = s.pool[i];
