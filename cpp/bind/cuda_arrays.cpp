@@ -182,6 +182,30 @@ cuda::Floats given_rows(const GivenArray& array, const char* name, std::size_t d
   return {static_cast<const float*>(array.data), static_cast<std::size_t>(array.shape[0]), array.on_device};
 }
 
+HitArrays::HitArrays(const py::object& out, std::vector<std::int64_t> shape, cuda::Stream stream)
+    : given_(out),
+      ids_{nullptr, shape, 'i', sizeof(std::int64_t), stream},
+      distances_{nullptr, std::move(shape), 'f', sizeof(float), stream} {
+  if (out.is_none()) return;
+  const auto [ids, distances] = out.cast<std::pair<py::object, py::object>>();
+  ids_at_ = static_cast<std::int64_t*>(writable_like(ids_, ids, "out[0]"));
+  distances_at_ = static_cast<float*>(writable_like(distances_, distances, "out[1]"));
+}
+
+void HitArrays::allocate() {
+  if (ids_at_ != nullptr) return;
+  ids_.memory = std::make_shared<cuda::Memory>(ids_.bytes(), ids_.stream);
+  distances_.memory = std::make_shared<cuda::Memory>(distances_.bytes(), distances_.stream);
+  ids_at_ = ids_.memory->as<std::int64_t>();
+  distances_at_ = distances_.memory->as<float>();
+}
+
+py::tuple HitArrays::results(bool on_device) const {
+  if (!given_.is_none()) return py::tuple(given_);
+  if (on_device) return py::make_tuple(ids_, distances_);
+  return py::make_tuple(on_host<std::int64_t>(ids_), on_host<float>(distances_));
+}
+
 void register_cuda_arrays(py::module_& m) {
   py::class_<DeviceArray>(m, "DeviceArray")
       .def_property_readonly("shape", [](const DeviceArray& self) { return py::tuple(py::cast(self.shape)); })

@@ -56,6 +56,24 @@ void* writable_like(const DeviceArray& model, const py::object& value, const cha
 // The same as given_array, of float32 and shape (n, dim).
 cuda::Floats given_rows(const GivenArray& array, const char* name, std::size_t dim);
 
+// Where the hits of a search go: a pair (ids, distances) of the caller's on the card, or new arrays.
+class HitArrays {
+ public:
+  HitArrays(const py::object& out, std::vector<std::int64_t> shape, cuda::Stream stream);
+
+  void allocate();  // the new ones; needs no GIL
+  std::int64_t* ids() const { return ids_at_; }
+  float* distances() const { return distances_at_; }
+  // What Python gets: the caller's pair, or the new arrays, on the card or copied to the host.
+  py::tuple results(bool on_device) const;
+
+ private:
+  py::object given_;
+  DeviceArray ids_, distances_;
+  std::int64_t* ids_at_ = nullptr;
+  float* distances_at_ = nullptr;
+};
+
 inline cuda::Stream stream_from(std::uintptr_t handle) { return reinterpret_cast<cuda::Stream>(handle); }
 
 }  // namespace semblance::bind

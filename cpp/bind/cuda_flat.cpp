@@ -84,51 +84,27 @@ class BoundFlat {
     });
   }
 
-  // Results go to the host, to new arrays of the card, or to `out`, a pair of the caller's.
   py::tuple search(const py::object& queries, std::size_t k, const std::shared_ptr<FlatAllowed>& allowed,
                    const py::object& out, bool on_device, std::uintptr_t stream_handle) const {
     const cuda::Stream stream = stream_from(stream_handle);
     const GivenArray given = given_array(queries, "queries", stream);
     const cuda::Floats input = given_rows(given, "queries", rows_.shape().dim);
-    const std::vector<std::int64_t> shape{static_cast<std::int64_t>(input.n), static_cast<std::int64_t>(k)};
-    DeviceArray ids{nullptr, shape, 'i', sizeof(std::int64_t), stream};
-    DeviceArray distances{nullptr, shape, 'f', sizeof(float), stream};
-    Output to{};
-    if (!out.is_none()) to = given_output(out, ids, distances);
+    HitArrays hits(out, {static_cast<std::int64_t>(input.n), static_cast<std::int64_t>(k)}, stream);
     monitored(py::none(), [&](Monitor* monitor) {
       if (!input.on_device) check(input, "queries", stream, monitor);
-      if (out.is_none()) to = {new_array<std::int64_t>(ids), new_array<float>(distances)};
+      hits.allocate();
       const std::shared_lock lock(mutex_);
       if (allowed && allowed->rows != rows_.size())
         throw ArgumentError(expected("allowed", "a filter of the " + std::to_string(rows_.size()) + " rows there are",
                                      "one of " + std::to_string(allowed->rows) + " (allow() makes another)"));
-      enqueue(input, k, allowed.get(), to, stream);
+      enqueue(input, k, allowed.get(), hits, stream);
     });
-    if (!out.is_none()) return py::tuple(out);
-    if (on_device) return py::make_tuple(std::move(ids), std::move(distances));
-    return py::make_tuple(on_host<std::int64_t>(ids), on_host<float>(distances));
+    return hits.results(on_device);
   }
 
  private:
-  struct Output {
-    std::int64_t* ids;
-    float* distances;
-  };
-
-  template <class T>
-  static T* new_array(DeviceArray& array) {
-    array.memory = std::make_shared<cuda::Memory>(array.bytes(), array.stream);
-    return array.memory->as<T>();
-  }
-
-  // What the caller gave, of the shape and type of what would be made.
-  static Output given_output(const py::object& out, const DeviceArray& ids, const DeviceArray& distances) {
-    const auto [first, second] = out.cast<std::pair<py::object, py::object>>();
-    return {static_cast<std::int64_t*>(writable_like(ids, first, "out[0]")),
-            static_cast<float*>(writable_like(distances, second, "out[1]"))};
-  }
-
-  void enqueue(cuda::Floats input, std::size_t k, const FlatAllowed* allowed, Output out, cuda::Stream stream) const {
+  void enqueue(cuda::Floats input, std::size_t k, const FlatAllowed* allowed, const HitArrays& out,
+               cuda::Stream stream) const {
     const std::size_t places = input.n * k, row_bytes = rows_.shape().dim * sizeof(float);
     const cuda::Memory upload(input.on_device ? 0 : input.n * row_bytes, stream);
     if (!input.on_device) cuda::copy(upload.data(), input.data, upload.bytes(), stream);
@@ -140,9 +116,9 @@ class BoundFlat {
     const auto metric = metric_ == Metric::l2   ? cuda::DistanceOf::squares
                         : metric_ == Metric::ip ? cuda::DistanceOf::product
                                                 : cuda::DistanceOf::cosine;
-    cuda::name_hits(
-        {rows.as<std::uint32_t>(), scores.as<float>(), ids_on_card_.as<std::int64_t>(), out.ids, out.distances, places},
-        metric, stream);
+    cuda::name_hits({rows.as<std::uint32_t>(), scores.as<float>(), ids_on_card_.as<std::int64_t>(), out.ids(),
+                     out.distances(), places},
+                    metric, stream);
   }
 
   // Refuses what is no vector: on the host row by row with its place and value, on the card by its row.

@@ -110,12 +110,12 @@ class BoundGraph {
     return out;
   }
 
-  // (k, ef, walks, width, seeds); scans look at every allowed row, with `walks` blocks a query.
-  using Numbers = std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>;
+  // (k, ef, walks, width, seeds, scans); a scan looks at every allowed row, with `walks` blocks a query.
+  using Numbers = std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t, bool>;
 
   py::tuple search(const py::object& queries, const Numbers& numbers, const std::shared_ptr<GraphAllowed>& allowed,
-                   bool scans, bool on_device, std::uintptr_t stream_handle) const {
-    const auto [k, ef, walks, width, seeds] = numbers;
+                   const py::object& out, bool on_device, std::uintptr_t stream_handle) const {
+    const auto [k, ef, walks, width, seeds, scans] = numbers;
     const Stream stream = stream_from(stream_handle);
     const GivenArray given = checked_queries(queries, stream);
     if (k < 1 || ef < k || ef > cuda::kMaxPool || walks < 1 || width < 1 || width > 16 || seeds < 1 || seeds > 1024)
@@ -123,20 +123,16 @@ class BoundGraph {
                                    std::to_string(k) + ", " + std::to_string(ef)));
     if (scans && !allowed) throw ArgumentError(expected("allowed", "the rows to scan", "None"));
     const auto n = static_cast<std::size_t>(given.shape[0]);
-    const std::vector<std::int64_t> shape{given.shape[0], k};
-    DeviceArray ids{nullptr, shape, 'i', sizeof(std::int64_t), stream};
-    DeviceArray distances{nullptr, shape, 'f', sizeof(float), stream};
+    HitArrays found(out, {given.shape[0], k}, stream);
     monitored(py::none(), [&](Monitor* monitor) {
       if (!given.on_device) check(given, monitor);
-      ids.memory = std::make_shared<Memory>(ids.bytes(), stream);
-      distances.memory = std::make_shared<Memory>(distances.bytes(), stream);
+      found.allocate();
       const Memory upload(given.on_device ? 0 : n * query_bytes(), stream);
       if (!given.on_device) cuda::copy(upload.data(), given.data, upload.bytes(), stream);
       const void* values = given.on_device ? given.data : upload.data();
       const cuda::GraphQueries asked{values, n, metric_ == Metric::cosine};
       const bool from_one = metric_ == Metric::cosine || metric_ == Metric::ip;
-      const cuda::GraphHits hits{ids.memory->as<std::int64_t>(), distances.memory->as<float>(), from_one ? 1.0F : 0.0F,
-                                 metric_ == Metric::cosine};
+      const cuda::GraphHits hits{found.ids(), found.distances(), from_one ? 1.0F : 0.0F, metric_ == Metric::cosine};
       if (scans) {
         const cuda::GraphScan scan{k, ef, allowed->rows.as<std::uint32_t>(), static_cast<std::uint32_t>(allowed->count),
                                    walks};
@@ -145,8 +141,7 @@ class BoundGraph {
       const std::uint32_t* bits = allowed ? allowed->bits.as<std::uint32_t>() : nullptr;
       cuda::search_graph(view_, asked, {k, ef, walks, width, seeds, bits}, hits, stream);
     });
-    if (on_device) return py::make_tuple(std::move(ids), std::move(distances));
-    return py::make_tuple(on_host<std::int64_t>(ids), on_host<float>(distances));
+    return found.results(on_device);
   }
 
  private:
@@ -208,7 +203,7 @@ void register_cuda_graph(py::module_& m) {
       .def("__len__", &BoundGraph::size)
       .def("nbytes", &BoundGraph::bytes)
       .def("allow", &BoundGraph::allow, py::arg("rows"))
-      .def("search", &BoundGraph::search, py::arg("queries"), py::arg("numbers"), py::arg("allowed"), py::arg("scans"),
+      .def("search", &BoundGraph::search, py::arg("queries"), py::arg("numbers"), py::arg("allowed"), py::arg("out"),
            py::arg("on_device"), py::arg("stream"));
 }
 

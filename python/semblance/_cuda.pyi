@@ -92,9 +92,9 @@ class GraphIndex:
     def search(
         self,
         queries: Any,
-        numbers: tuple[int, int, int, int, int],
+        numbers: tuple[int, int, int, int, int, bool],
         allowed: GraphAllowed | None,
-        scans: bool,
+        out: tuple[Any, Any] | None,
         on_device: bool,
         stream: int,
     ) -> tuple[Any, Any]: ...

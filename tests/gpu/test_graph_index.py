@@ -106,6 +106,14 @@ def test_results_and_queries_on_the_card(gpu: ModuleType, indexes: Any) -> None:
     found = there.search(gpu.to_device(queries), K, on_device=True)
     assert found.ids.numpy().tolist() == expected.ids.tolist()
     assert found.distances.numpy().tobytes() == expected.distances.tobytes()
+    pair = gpu.to_device(np.zeros((3, K), np.int64)), gpu.to_device(np.zeros((3, K), np.float32))
+    for allowed in (None, indexes["cosine"].ids()):
+        written = there.search(gpu.to_device(queries), K, allowed=allowed, out=pair)
+        assert written.ids is pair[0]
+        assert written.distances is pair[1]
+        assert pair[0].numpy().tolist() == expected.ids.tolist()
+    with pytest.raises(sb.ArgumentError, match=r"out\[0\]: expected <i8 of shape \(2, 10\)"):
+        there.search(vectors(2, 7), K, out=pair)
 
 
 def test_bad_input(gpu: ModuleType, indexes: Any) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import I64, Progress, count, describe, flag, int_ids, progress_callback
+from ..arrays import I64, Progress, count, flag, int_ids, progress_callback
 from ..errors import ArgumentError
 from ..results import Hits
 from .native import require
-from .streams import is_on_device, rows_of, stream_handle
+from .streams import given_out, is_on_device, rows_of, stream_handle
 
 __all__ = ["FlatIndex"]
 
@@ -204,9 +204,7 @@ class FlatIndex:
 
         if allowed is not None and not isinstance(allowed, _cuda.FlatAllowed):
             allowed = self.allow(allowed)
-        on_device = flag(on_device, "on_device")
-        if out is not None and not (isinstance(out, tuple) and len(out) == 2):
-            raise ArgumentError(f"out: expected a pair of arrays (ids, distances), got {describe(out)}")
+        out, on_device = given_out(out), flag(on_device, "on_device")
         found = self._native.search(rows, k, allowed, out, on_device, stream_handle(stream))
         return Hits._make(found)
 

@@ -11,7 +11,7 @@ from ..arrays import F32, I64, bit_rows, count, flag, float_rows, int_ids
 from ..errors import ArgumentError
 from ..results import Hits
 from .native import require
-from .streams import is_on_device, stream_handle
+from .streams import given_out, is_on_device, stream_handle
 
 if TYPE_CHECKING:
     from ..index import Index
@@ -173,6 +173,7 @@ class GraphIndex:
         *,
         mode: Literal["auto", "batch", "single"] = "auto",
         on_device: bool = False,
+        out: tuple[Any, Any] | None = None,
         stream: Any = None,
     ) -> Hits:
         """Find the k nearest rows of each query, approximately.
@@ -190,15 +191,15 @@ class GraphIndex:
         mode : {"auto", "batch", "single"}
             "batch": one block a query. "single": several blocks walk for each query, from starts of their own, with
             half of `ef` each, for latency; "auto" takes it below 64 queries.
-        on_device, stream
-            As for `gpu.FlatIndex.search`.
+        on_device, out, stream
+            As for `gpu.FlatIndex.search`; so a search for queries on the card can be captured in a CUDA graph.
 
         Returns
         -------
         Hits
             ``ids`` int64 (q, k) and ``distances`` float32 (q, k), closest first, ties to the row added first. Padded
-            with id -1 and infinity only where there are fewer rows; with ``on_device=True`` also where a filtered walk
-            found fewer.
+            with id -1 and infinity only where there are fewer rows; with ``on_device=True`` or `out` also where a
+            filtered walk found fewer.
 
         Raises
         ------
@@ -218,7 +219,8 @@ class GraphIndex:
         rows = self._queries(queries)
         call = _Call(rows, k, ef, mode == "single" or (mode == "auto" and int(rows.shape[0]) < _FEW_QUERIES))
         kept = allowed if allowed is None or isinstance(allowed, _Allowed) else self.allow(allowed)
-        return self._search(call, kept, flag(on_device, "on_device"), stream_handle(stream))
+        to = _To(given_out(out), flag(on_device, "on_device"), stream_handle(stream))
+        return self._search(call, kept, to)
 
     def _queries(self, queries: Any) -> Any:
         if is_on_device(queries):
@@ -227,24 +229,31 @@ class GraphIndex:
             return bit_rows(queries, "queries", self._dim)
         return float_rows(queries, "queries", self._dim)
 
-    def _search(self, call: _Call, allowed: _Allowed | None, on_device: bool, stream: int) -> Hits:
+    def _search(self, call: _Call, allowed: _Allowed | None, to: _To) -> Hits:
         """Walks, or a scan where few rows are allowed or where walks found fewer rows than there are."""
         possible = len(self) if allowed is None else allowed.rows
         ef = math.ceil(call.ef * len(self) / max(possible, 1))
         native = None if allowed is None else allowed.native
         scans = allowed is not None and (ef > 2048 or possible <= 16 * call.ef)
-        numbers = call.scan() if scans else call.walk(ef)
-        ids, distances = self._native.search(call.queries, numbers, native, scans, on_device, stream)
-        if on_device or scans:
+        ids, distances = self._native.search(call.queries, call.scan() if scans else call.walk(ef), native, *to)
+        if to.on_device or to.out is not None or scans:
             return Hits(ids, distances)
         short = np.flatnonzero(ids[:, min(call.k, possible) - 1] < 0)
         if len(short):
             everything = self.allow(self._sorted).native if native is None else native
             some = call.queries if is_on_device(call.queries) else call.queries[short]
-            found = self._native.search(some, call.scan(), everything, True, False, stream)
+            found = self._native.search(some, call.scan(), everything, *to)
             for whole, part in zip((ids, distances), found, strict=True):
                 whole[short] = part[short] if is_on_device(call.queries) else part
         return Hits(ids, distances)
+
+
+class _To(NamedTuple):
+    """Where hits go, and in whose order."""
+
+    out: tuple[Any, Any] | None
+    on_device: bool
+    stream: int
 
 
 class _Call(NamedTuple):
@@ -255,14 +264,14 @@ class _Call(NamedTuple):
     ef: int
     single: bool
 
-    def walk(self, ef: int) -> tuple[int, int, int, int, int]:
+    def walk(self, ef: int) -> tuple[int, int, int, int, int, bool]:
         if self.single:
-            return self.k, max(self.k, ef // 2), _SINGLE_WALKS, _SINGLE_WIDTH, _SEEDS
-        return self.k, ef, 1, _BATCH_WIDTH, _SEEDS
+            return self.k, max(self.k, ef // 2), _SINGLE_WALKS, _SINGLE_WIDTH, _SEEDS, False
+        return self.k, ef, 1, _BATCH_WIDTH, _SEEDS, False
 
-    def scan(self) -> tuple[int, int, int, int, int]:
+    def scan(self) -> tuple[int, int, int, int, int, bool]:
         parts = max(1, _BLOCKS // max(1, int(self.queries.shape[0])))
-        return self.k, max(self.k, self.ef), parts, 1, 1
+        return self.k, max(self.k, self.ef), parts, 1, 1, True
 
 
 def _chosen(index: Index, codes: str, rerank: str | None) -> tuple[str, str | None]:

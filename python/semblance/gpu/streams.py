@@ -9,7 +9,7 @@ import numpy as np
 from ..arrays import describe, float_rows
 from ..errors import ArgumentError
 
-__all__ = ["is_on_device", "rows_of", "stream_handle"]
+__all__ = ["given_out", "is_on_device", "rows_of", "stream_handle"]
 
 _CUDA_DEVICES = (2, 13)  # DLPack: memory of a CUDA device, managed memory
 
@@ -26,6 +26,13 @@ def is_on_device(value: Any) -> bool:
 def rows_of(value: Any, name: str, dim: int) -> Any:
     """Return an array of the card as it is, anything else as C-contiguous float32 of shape (n, dim)."""
     return value if is_on_device(value) else float_rows(value, name, dim)
+
+
+def given_out(out: Any) -> tuple[Any, Any] | None:
+    """Return a pair of arrays to write hits to, as it is, or None."""
+    if out is not None and not (isinstance(out, tuple) and len(out) == 2):
+        raise ArgumentError(f"out: expected a pair of arrays (ids, distances), got {describe(out)}")
+    return out
 
 
 def stream_handle(stream: Any) -> int:
