@@ -244,6 +244,20 @@ void the_same_bits_in_every_order_and_batch(RowFormat format, FlatKernel kernel)
   every_schedule([&] { CHECK(search(flat, queries, few) == first); });
 }
 
+// Sums of whole numbers are exact, whoever takes them.
+void whole_numbers_are_the_same_in_both_kernels() {
+  for (const Score score : {Score::ip, Score::l2}) {
+    Case c{{RowFormat::i8, score, 300, false}, 900, 70, 20};
+    const std::vector<float> rows = random_rows(c.n, 300, 52), queries = random_rows(c.queries, 300, 53);
+    FlatRows flat(c.shape);
+    flat.append({rows.data(), c.n, false}, nullptr);
+    c.kernel = FlatKernel::tiles;
+    const Answer tiles = search(flat, queries, c);
+    c.kernel = FlatKernel::stream;
+    CHECK(search(flat, queries, c) == tiles);
+  }
+}
+
 void memory_that_is_not_there() {
   const Case c{{RowFormat::bf16, Score::ip, 64, false}, 500, 2, 5};
   const std::vector<float> rows = random_rows(c.n, 64, 60), queries = random_rows(c.queries, 64, 61);
@@ -276,5 +290,6 @@ int main() {
   values_that_are_no_distance();
   for (const RowFormat format : {RowFormat::f32, RowFormat::bf16, RowFormat::i8})
     for (const FlatKernel kernel : kernels_of(format)) the_same_bits_in_every_order_and_batch(format, kernel);
+  whole_numbers_are_the_same_in_both_kernels();
   memory_that_is_not_there();
 }
