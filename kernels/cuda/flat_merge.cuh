@@ -95,11 +95,15 @@ class ListMerge {
       const bool exists = list < lists && place < shared_.counts[list];
       keys[i] = exists ? __ldcg(task_.flat.lists + list_of(first + list) * task_.flat.capacity + place) : kLastKey;
     }
+    int full = 0;  // the count itself is no one's to read before all have added, nor once the next round adds
 #pragma unroll
-    for (unsigned i = 0; i < kKeysAhead; ++i)
-      if (keys[i] < limit) pool_[atomicAdd(&shared_.count, 1U)] = keys[i];
-    __syncthreads();
-    if (shared_.count > task_.places - kMergeRoom) order();
+    for (unsigned i = 0; i < kKeysAhead; ++i) {
+      if (keys[i] >= limit) continue;
+      const unsigned place = atomicAdd(&shared_.count, 1U);
+      pool_[place] = keys[i];
+      full |= place >= task_.places - kMergeRoom;
+    }
+    if (__syncthreads_or(full) != 0) order();
   }
 
   // Sorts the pool and lets go of what is not among the closest; the whole block.

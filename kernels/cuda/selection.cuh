@@ -70,6 +70,7 @@ __device__ inline void warp_keep(Key* keys, unsigned count, Key last) {
     const Key key = i < count ? keys[i] : kLastKey;
     const bool keeps = key <= last && i < count;
     const unsigned keepers = __ballot_sync(kAllLanes, keeps);
+    __syncwarp();  // all have read theirs
     if (keeps) keys[kept + __popc(keepers & ((1U << lane()) - 1U))] = key;
     kept += __popc(keepers);
     __syncwarp();

@@ -4,7 +4,8 @@
 // A launch throws Fault where no thread can go on: some wait at __syncthreads (or at a shuffle, or anywhere else) for
 // threads that left or that wait elsewhere. Reads and writes out of bounds are AddressSanitizer's; dynamic shared
 // memory has exactly the launch's bytes and starts as garbage, and __shared__ arrays are static. A missing barrier
-// shows as results that change with the `schedule`: `every_schedule` runs a check under several.
+// shows as results that change with the `schedule`: `every_schedule` runs a check under several. ThreadSanitizer finds
+// it whatever the results are (races.hpp).
 //
 // Not here: blocks that wait for each other, clocks, textures. Static __shared__ keeps what the block before left in
 // it.
@@ -61,6 +62,7 @@ struct Meeting {
   Resolve resolve = nullptr;
   unsigned threads = 0;         // not 0: that many, from a multiple of them on
   const void* place = nullptr;  // no meeting: the thread waits until somebody wakes those at the place
+  bool orders = false;          // what members wrote before it, all see after it
   bool operator==(const Meeting&) const = default;
 };
 
@@ -81,6 +83,7 @@ struct Thread {
   Dim3 index;
   Meeting meeting;
   std::uint64_t value = 0, argument = 0, result = 0;
+  const void* ordered = nullptr;  // where what was before the meeting can be observed
   std::size_t copy_group = 0;
   std::vector<PendingCopy> copies;  // asynchronous ones happen when they are waited for, no earlier
   std::size_t product_group = 0;
@@ -116,6 +119,7 @@ class Machine {
   std::mutex busy;
 
   void run(const std::function<void()>& kernel, Dim3 grid_dim, Dim3 block_dim, std::size_t shared_bytes) {
+    const races::Unseen unseen;
     grid = grid_dim;
     block = block_dim;
     if (block.volume() == 0 || block.volume() > kMaxThreads) throw Fault("a block of " + count_text() + " threads");
@@ -131,19 +135,16 @@ class Machine {
 
   // Waits for the others of the meeting; returns what `resolve` answers for this thread.
   std::uint64_t meet(const Meeting& meeting, std::uint64_t value, std::uint64_t argument = 0) {
-    current->meeting = meeting;
-    current->value = value;
-    current->argument = argument;
-    current->state = Thread::State::waiting;
-    if (meeting.mask != 0 && (meeting.mask >> (number(*current) % kWarp) & 1U) == 0)
-      leave_with("the mask of " + describe(*current) + " does not name the lane itself");
-    if (!complete(meeting)) switch_fiber(current->fiber, main_);
+    if (meeting.orders) races::publish(arrived_of(meeting));
+    if (!arrive(meeting, value, argument)) switch_fiber(current->fiber, main_);
+    const races::Unseen unseen;
+    if (meeting.orders) races::observe(current->ordered);
     return current->result;
   }
 
   // The threads' frames are never unwound: they must own nothing.
   [[noreturn]] void leave_with(std::string&& message) {
-    fault_ = std::move(message);
+    set_fault(std::move(message));
     switch_fiber(current->fiber, main_);
     std::abort();  // a faulty block's threads never run again
   }
@@ -166,16 +167,17 @@ class Machine {
 
   // Returns when another thread, or what happens later, wakes those who wait at the place.
   void wait_at(const char* name, const void* place, unsigned line) {
-    current->meeting = {name, 0, line, nullptr, 0, place};
-    current->state = Thread::State::waiting;
+    wait({.name = name, .line = line, .place = place});
     switch_fiber(current->fiber, main_);
   }
   void wake(const void* place) {
+    const races::Unseen unseen;
     for (Thread& t : threads_)
       if (t.state == Thread::State::waiting && t.meeting.place == place) t.state = Thread::State::ready;
   }
   // Does it now or, in even schedules, when no thread can go on.
   void later(std::function<void()>&& what) {
+    const races::Unseen unseen;
     if (schedule % 2 == 1) return what();
     later_.push_back(std::move(what));
   }
@@ -207,25 +209,68 @@ class Machine {
     shared = memory.get();
     threads_.assign(block.volume(), {});
     later_.clear();
-    while (stacks_.size() < threads_.size()) stacks_.push_back(std::make_unique<Stack>());
+    for (; stacks_.size() < threads_.size(); racers_.push_back(races::new_thread()))
+      stacks_.push_back(std::make_unique<Stack>());
+    main_.racer = races::this_thread();
+    races::publish(&block_index);
     std::vector<unsigned> order(threads_.size());
     std::iota(order.begin(), order.end(), 0U);
     for (const unsigned i : order) {
       threads_[i].index = {i % block.x, i / block.x % block.y, i / block.x / block.y};
+      threads_[i].fiber.racer = racers_[i];
       start_fiber(threads_[i].fiber, *stacks_[i], [] { machine().thread_main(); });
     }
     arrange(order);
+    const std::unique_ptr<Machine, void (*)(Machine*)> at_end(this, [](Machine* m) { m->observe_threads(); });
     while (run_round(order))
       if (schedule > 2) arrange(order);
   }
 
-  void thread_main() {
+  // What the block's threads did is before what comes, that of a faulty one too.
+  SEMBLANCE_UNSEEN void observe_threads() {
+    void* const* racers = racers_.data();
+    const auto end = racers + threads_.size();
+    void* const own = main_.racer;
+    for (; racers != end; ++racers) {
+      races::become(*racers);
+      races::publish(&threads_);
+    }
+    races::become(own);
+    races::observe(&threads_);
+  }
+
+  SEMBLANCE_UNSEEN void thread_main() {
     arrived(nullptr);
+    races::observe(&block_index);
     (*kernel_)();
     current->copy_group += 1;
     finish_copies(0);
     current->state = Thread::State::done;
     leave_fiber(main_);
+  }
+
+  void set_fault(std::string&& message) {
+    const races::Unseen unseen;
+    fault_ = std::move(message);
+  }
+
+  void wait(const Meeting& meeting) {
+    const races::Unseen unseen;
+    current->meeting = meeting;
+    current->state = Thread::State::waiting;
+  }
+
+  // True when the meeting is complete.
+  bool arrive(const Meeting& meeting, std::uint64_t value, std::uint64_t argument) {
+    wait(meeting);
+    const races::Unseen unseen;
+    current->value = value;
+    current->argument = argument;
+    if (meeting.mask != 0 && (meeting.mask >> (number(*current) % kWarp) & 1U) == 0) {
+      fault_ = "the mask of " + describe(*current) + " does not name the lane itself";
+      return false;
+    }
+    return complete(meeting);
   }
 
   // Lets every thread that can go on. False when all are done.
@@ -292,6 +337,12 @@ class Machine {
     return {begin, std::min(begin + kWarp, all)};
   }
 
+  // Where members of such a group publish what was before they arrived.
+  const void* arrived_of(const Meeting& meeting) const {
+    const Thread* first = &threads_[members(meeting, number(*current)).begin];
+    return reinterpret_cast<const std::byte*>(first) + (meeting.mask != 0 ? 0 : meeting.threads != 0 ? 1 : 2);
+  }
+
   bool complete(const Meeting& meeting) {
     const auto [begin, end] = members(meeting, number(*current));
     Arrivals arrivals(&threads_[begin], end - begin, meeting.mask);
@@ -300,9 +351,14 @@ class Machine {
       const Thread& t = threads_[begin + i];
       if (arrivals.has(i) && (t.state != Thread::State::waiting || !(t.meeting == meeting))) return false;
     }
+    // A place of its own for each of the last meetings: who leaves late must not observe what came after.
+    const void* ordered = &ordered_[meetings_++ % std::size(ordered_)];
+    if (meeting.orders) races::observe(arrived_of(meeting));
+    if (meeting.orders) races::publish(ordered);
     for (unsigned i = 0; i < arrivals.size(); ++i) {
       if (!arrivals.has(i)) continue;
       arrivals.self = i;
+      threads_[begin + i].ordered = ordered;
       threads_[begin + i].result = meeting.resolve ? meeting.resolve(arrivals) : 0;
     }
     for (unsigned i = 0; i < arrivals.size(); ++i)
@@ -313,6 +369,9 @@ class Machine {
   const std::function<void()>* kernel_ = nullptr;
   std::vector<Thread> threads_;
   std::vector<std::unique_ptr<Stack>> stacks_;
+  std::vector<void*> racers_;
+  std::uint64_t ordered_[4096] = {};
+  std::size_t meetings_ = 0;
   Fiber main_;
   std::string fault_;
   std::vector<std::function<void()>> later_;

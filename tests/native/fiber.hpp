@@ -1,4 +1,4 @@
-// Stacks to run on and a switch between them, told to AddressSanitizer.
+// Stacks to run on and a switch between them, told to AddressSanitizer and ThreadSanitizer.
 #pragma once
 
 #include <sys/mman.h>
@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <new>
+
+#include "races.hpp"
 
 #if !defined(__x86_64__)
 #include <ucontext.h>
@@ -76,6 +78,7 @@ struct Fiber {
 #endif
   const void* bottom = nullptr;  // of its stack; the thread's own is learnt at the first switch
   std::size_t size = 0;
+  void* racer = nullptr;  // what ThreadSanitizer knows it as
 };
 
 // `entry` must end with leave_fiber.
@@ -106,8 +109,9 @@ inline void arrived([[maybe_unused]] void* own_fake_stack) {
 #endif
 }
 
-inline void jump(Fiber& from, Fiber& to) {
+SEMBLANCE_UNSEEN inline void jump(Fiber& from, Fiber& to) {
   came_from = &from;
+  races::become(to.racer);
 #if defined(__x86_64__)
   semblance_switch_stack(&from.stack_pointer, to.stack_pointer);
 #else
@@ -115,7 +119,7 @@ inline void jump(Fiber& from, Fiber& to) {
 #endif
 }
 
-inline void switch_fiber(Fiber& from, Fiber& to) {
+SEMBLANCE_UNSEEN inline void switch_fiber(Fiber& from, Fiber& to) {
   void* fake_stack = nullptr;
 #ifdef SEMBLANCE_ASAN_FIBERS
   __sanitizer_start_switch_fiber(&fake_stack, to.bottom, to.size);
@@ -124,7 +128,7 @@ inline void switch_fiber(Fiber& from, Fiber& to) {
   arrived(fake_stack);
 }
 
-[[noreturn]] inline void leave_fiber(Fiber& to) {
+[[noreturn]] SEMBLANCE_UNSEEN inline void leave_fiber(Fiber& to) {
   static Fiber gone;
 #ifdef SEMBLANCE_ASAN_FIBERS
   __sanitizer_start_switch_fiber(nullptr, to.bottom, to.size);

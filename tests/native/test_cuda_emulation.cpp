@@ -129,10 +129,13 @@ void check_geometry() {
 void check_barriers() {
   std::vector<unsigned> in(512), out(2);
   for (unsigned i = 0; i < in.size(); ++i) in[i] = i;
-  unsigned wrong = 0;
   every_schedule([&] {
     run({2, 256, 1024}, sum_tree, in.data(), out.data(), true);
     CHECK(out[0] == 255 * 128 && out[1] == 255 * 128 + 256 * 256);
+  });
+  unsigned wrong = 0;
+  if (!test::race_on_purpose) return;
+  every_schedule([&] {
     run({2, 256, 1024}, sum_tree, in.data(), out.data(), false);
     wrong += out[0] != 255 * 128;
   });
@@ -205,7 +208,8 @@ void check_products() {
 
 }  // namespace
 
-int main() {
+int main(int argc, char**) {
+  test::race_on_purpose |= argc > 1;
   check_geometry();
   check_barriers();
   check_shuffles();

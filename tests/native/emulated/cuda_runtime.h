@@ -133,11 +133,12 @@ inline std::uint64_t matching(const Arrivals& a) {
 }  // namespace semblance::emulated
 
 inline void __syncthreads(unsigned line = __builtin_LINE()) {
-  semblance::emulated::machine().meet({"__syncthreads", 0, line, nullptr}, 0);
+  semblance::emulated::machine().meet({.name = "__syncthreads", .line = line, .orders = true}, 0);
 }
 inline int __syncthreads_count(int predicate, unsigned line = __builtin_LINE()) {
   using namespace semblance::emulated;
-  return static_cast<int>(machine().meet({"__syncthreads_count", 0, line, count_true}, predicate != 0));
+  const Meeting all{.name = "__syncthreads_count", .line = line, .resolve = count_true, .orders = true};
+  return static_cast<int>(machine().meet(all, predicate != 0));
 }
 inline int __syncthreads_or(int predicate, unsigned line = __builtin_LINE()) {
   return __syncthreads_count(predicate, line) > 0;
@@ -146,7 +147,7 @@ inline int __syncthreads_and(int predicate, unsigned line = __builtin_LINE()) {
   return __syncthreads_count(predicate, line) == static_cast<int>(blockDim.volume());
 }
 inline void __syncwarp(unsigned mask = ~0U, unsigned line = __builtin_LINE()) {
-  semblance::emulated::machine().meet({"__syncwarp", mask, line, nullptr}, 0);
+  semblance::emulated::machine().meet({.name = "__syncwarp", .mask = mask, .line = line, .orders = true}, 0);
 }
 inline unsigned __ballot_sync(unsigned mask, int predicate, unsigned line = __builtin_LINE()) {
   using namespace semblance::emulated;
@@ -212,8 +213,9 @@ inline void __threadfence_system() {}
 
 template <class T, class Fold>
 T semblance_emulated_swap(T* at, Fold fold) {
-  const T old = *at;
-  *at = fold(old);
+  namespace races = semblance::emulated::races;
+  const T old = races::load(at);
+  races::store(at, fold(old));
   return old;
 }
 template <class T>
@@ -296,6 +298,8 @@ T __ldcs(const T* p) {
 }
 template <class T>
 T __ldcg(const T* p) {
+  // From the L2 cache, where atomics are done: as much of one.
+  if constexpr (sizeof(T) <= 8) return semblance::emulated::races::load(&semblance_emulated_aligned(p));
   return semblance_emulated_aligned(p);
 }
 template <class T>

@@ -24,6 +24,7 @@ static_assert(sizeof(BarrierState) == sizeof(Barrier));
 // Reads a barrier's state, lets `change` change it, ends the phase if nothing is missing any more.
 template <class Change>
 void change_barrier(Barrier* barrier, Change change) {
+  const emulated::races::Unseen unseen;
   BarrierState state;
   std::memcpy(&state, barrier, sizeof state);
   change(state);
@@ -34,32 +35,47 @@ void change_barrier(Barrier* barrier, Change change) {
   }
   std::memcpy(barrier, &state, sizeof state);
 }
+// Where what was before a phase ended is to be observed.
+inline const void* phase_place(const Barrier* barrier, unsigned parity) {
+  return reinterpret_cast<const std::byte*>(barrier) + 1 + parity;
+}
+inline unsigned phase_of(const Barrier* barrier) {
+  const emulated::races::Unseen unseen;
+  BarrierState state;
+  std::memcpy(&state, barrier, sizeof state);
+  return state.phase;
+}
+inline void publish_phase(const Barrier* barrier) { emulated::races::publish(phase_place(barrier, phase_of(barrier))); }
 inline void barrier_open(Barrier* barrier, unsigned arrivals) {
   const BarrierState state{0, static_cast<std::uint16_t>(arrivals), static_cast<std::uint16_t>(arrivals & 0x7FFFU), 0};
   std::memcpy(barrier, &state, sizeof state);
 }
 inline void barriers_opened() {}
 inline void barrier_arrive(Barrier* barrier) {
+  publish_phase(barrier);
   change_barrier(barrier, [](BarrierState& state) {
     if (state.left == 0) emulated::machine().leave_with("more threads arrive at a barrier than it waits for");
     state.left -= 1;
   });
 }
 inline void barrier_expect(Barrier* barrier, unsigned bytes) {
+  publish_phase(barrier);
   change_barrier(barrier, [=](BarrierState& state) {
     state.bytes += static_cast<std::int32_t>(bytes);
     state.left -= 1;
   });
 }
 inline void barrier_wait(Barrier* barrier, unsigned parity, unsigned line = __builtin_LINE()) {
-  BarrierState state;
-  for (std::memcpy(&state, barrier, sizeof state); state.phase == parity; std::memcpy(&state, barrier, sizeof state))
-    emulated::machine().wait_at("barrier_wait", barrier, line);
+  while (phase_of(barrier) == parity) emulated::machine().wait_at("barrier_wait", barrier, line);
+  emulated::races::observe(phase_place(barrier, parity));
 }
 
 inline void copy_bulk(void* shared, const void* from, unsigned bytes, Barrier* barrier) {
   if ((reinterpret_cast<std::uintptr_t>(shared) | reinterpret_cast<std::uintptr_t>(from) | bytes) % 16 != 0)
     emulated::machine().leave_with("a bulk copy is misaligned");
+  emulated::races::reads(from, bytes);
+  emulated::races::writes(shared, bytes);  // from now on
+  publish_phase(barrier);
   emulated::machine().later([=] {
     std::memcpy(shared, from, bytes);
     change_barrier(barrier, [=](BarrierState& state) { state.bytes -= static_cast<std::int32_t>(bytes); });
@@ -70,14 +86,16 @@ inline void group_sync(unsigned group, unsigned line = __builtin_LINE()) {
   emulated::Machine& machine = emulated::machine();
   constexpr unsigned kThreads = 128;
   if (machine.thread_index.x / kThreads != group) machine.leave_with("group_sync names another warpgroup");
-  machine.meet({"group_sync", 0, line, nullptr, kThreads}, 0);
+  machine.meet({.name = "group_sync", .line = line, .threads = kThreads, .orders = true}, 0);
 }
 
 inline void group_begin() {}
 inline void group_commit() { emulated::machine().current->product_group += 1; }
 template <int kUnderWay>
-void group_wait() {
+void group_wait(unsigned line = __builtin_LINE()) {
   emulated::machine().finish_products(kUnderWay);
+  // A warp waits as one: then any of its lanes may let go of what all have read.
+  emulated::machine().meet({.name = "group_wait", .mask = ~0U, .line = line, .orders = true}, 0);
 }
 template <class Sum, unsigned kCount>
 void group_hold(Sum (&)[kCount]) {}

@@ -17,6 +17,7 @@ inline void copy_async_16(void* shared, const void* from, bool valid) {
   if ((reinterpret_cast<std::uintptr_t>(shared) | reinterpret_cast<std::uintptr_t>(from)) % 16 != 0)
     emulated::machine().leave_with("an asynchronous copy is misaligned");
   static constexpr std::byte kZeros[16] = {};
+  emulated::races::writes(shared, 16);  // from now on
   emulated::Thread& self = *emulated::machine().current;
   self.copies.push_back({shared, valid ? from : kZeros, 16, self.copy_group});
 }
@@ -91,6 +92,7 @@ std::uint64_t matrix_word(const emulated::Arrivals& all) {
 template <unsigned kMatrix>
 std::uint32_t load_matrix(const void* row, unsigned line) {
   if (reinterpret_cast<std::uintptr_t>(row) % 16 != 0) emulated::machine().leave_with("a matrix row is misaligned");
+  if (threadIdx.x % emulated::kWarp / 8 == kMatrix) emulated::races::reads(row, 16);
   return static_cast<std::uint32_t>(
       emulated::machine().meet({"load_matrices", ~0U, line, matrix_word<kMatrix>}, emulated::to_word(row)));
 }
