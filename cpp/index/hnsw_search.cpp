@@ -124,6 +124,12 @@ void search_within(const Graph& graph, const Scorer& scorer, Neighbour start, co
   };
   begin_walk(start, walk.ef, scratch);
   take(start);
+  // Every node is within reach of the entry; from where the descent ended some may not be.
+  if (const std::uint32_t entry = graph.entry(); scratch.visited.insert(entry)) {
+    scorer(&entry, 1, scratch.distances.data());
+    scratch.line.add(scratch.distances.data(), &entry, 1);
+    take({scratch.distances[0], entry});
+  }
   Neighbour current{};
   while (scratch.line.pop(current) && !ends_before(current, walk.ef, scratch.closest))
     take_fresh(visit(graph, scorer, 0, current, scratch));

@@ -47,6 +47,18 @@ def test_against_all_distances(metric: str, share: float, kind: str) -> None:
     check_ranges(index.within(queries, radius, ef=300), every, radius, SLACK[metric] * 0.1 + scale, floor)
 
 
+def test_copies_added_a_few_at_a_time_are_within_reach() -> None:
+    rng = np.random.default_rng(0)
+    pool = rng.integers(0, 256, size=(64, 8), dtype=np.uint8)
+    for _ in range(300):
+        index = sb.Index(64, metric="jaccard", max_degree=8, ef_construction=20)
+        for count in rng.integers(1, 9, size=8):
+            index.add(pool[rng.integers(0, len(pool), size=count)])
+        assert index.check().reachable == len(index)
+        for query in pool[:3]:
+            assert len(index.within(query[None], 1.0, ef=300).ids) == len(index)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_with_the_default_codes(metric: str) -> None:
     rows, queries = sample(metric, N, D), sample(metric, Q, D, seed=1)
