@@ -17,7 +17,7 @@ constexpr std::size_t kLeastOrdered = 512;  // rows of a round whose places are 
 // Rounds double until they are a part of all rows, or so many that what their walks found takes too much memory.
 constexpr std::size_t kLeastRound = 16, kRoundPart = 8, kMostARound = 1 << 16;
 constexpr std::size_t kMeetingPlaces = 32;  // rows of one round meet where they share one of so many closest nodes
-constexpr std::size_t kSmallGraph = 1024;  // of nodes, a pass over which is little beside linking a row
+constexpr std::size_t kSmallGraph = 1024;   // of nodes, a pass over which is little beside linking a row
 
 // An edge to be merged into the list of `to`.
 struct Edge {

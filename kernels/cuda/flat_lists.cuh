@@ -10,6 +10,9 @@
 
 namespace semblance::cuda {
 
+// Keys of a list beyond those kept that are merged: cutting it once more for so few would cost more.
+inline constexpr std::uint32_t kMergedBeyond = 16;
+
 struct FlatTask {
   CodedRows rows, queries;
   std::uint32_t chunks;  // of a row
@@ -19,6 +22,8 @@ struct FlatTask {
   Key* lists;                               // (parts, query_tiles, tile's queries, capacity)
   std::uint32_t* counts;                    // of keys in each list
   Key* limits;                              // a query; only keys below can be among the closest
+
+  __device__ std::uint32_t most_merged() const { return keep + kMergedBeyond; }
 };
 
 // What a score needs to know of a row.
@@ -35,7 +40,7 @@ struct RowFacts {
 template <unsigned kQueries>
 struct SharedLists {
   Key limits[kQueries];
-  float scores[kQueries];  // of the limits, NaN for a query that is not there: nothing is below it
+  float scores[kQueries];  // of the limits, NaN for a query that is not there or no vector: nothing is below it
   unsigned counts[kQueries];
   FlatTail tails[kQueries];
 };
@@ -48,6 +53,7 @@ class FlatLists {
   __device__ FlatLists(const FlatTask& task, SharedLists<kQueries>& shared, unsigned part, unsigned warp_of_group)
       : task_(task),
         shared_(shared),
+        part_(part),
         first_query_(blockIdx.x % task.query_tiles * kQueries),
         first_list_((std::size_t{part} * task.query_tiles + blockIdx.x % task.query_tiles) * kQueries),
         first_own_(warp_of_group * kOwn) {}
@@ -55,12 +61,14 @@ class FlatLists {
   __device__ void open() {
     if (!owns()) return;
     const unsigned q = own();
-    const bool there = first_query_ + q < task_.queries.n;
+    FlatTail tail{};
+    if (first_query_ + q < task_.queries.n) tail = task_.queries.tails[task_.queries.first + first_query_ + q];
+    const bool there = first_query_ + q < task_.queries.n && tail.squared_norm < __uint_as_float(0x7F800000U);
     shared_.counts[q] = 0;
-    shared_.tails[q] = there ? task_.queries.tails[task_.queries.first + first_query_ + q] : FlatTail{};
+    shared_.tails[q] = tail;
     shared_.limits[q] = 0;
     shared_.scores[q] = __uint_as_float(0x7FFFFFFFU);
-    if (there) lower(q, task_.limits[first_query_ + q]);
+    if (there) lower(q, peek());
   }
 
   // Appends what is below the limits of the scores of one product: `rows` are those of sums 0, 1 and 2, 3, which are
@@ -88,16 +96,20 @@ class FlatLists {
     return there ? __ldcg(&task_.limits[first_query_ + own()]) : kLastKey;
   }
 
-  // Takes what was peeked at and cuts lists of more than `most` keys. No warp of the group may push meanwhile.
-  __device__ void settle(Key peeked, unsigned most) {
+  // Takes in what was peeked at. No warp of the group may be offering.
+  __device__ void learn(Key peeked) {
     if (owns() && peeked < shared_.limits[own()]) lower(own(), peeked);
-    unsigned full = __ballot_sync(kAllLanes, owns() && shared_.counts[own()] > most);
-    for (; full != 0; full &= full - 1) cut(first_own_ + static_cast<unsigned>(__ffs(static_cast<int>(full))) - 1);
+  }
+
+  // Cuts lists of more than `most` keys and, in turn, one with more than are kept: a cut lowers the query's limit for
+  // all parts, and parts begin with different queries. No warp of the group may be offering.
+  __device__ void settle(unsigned most, unsigned round) {
+    cut_lists(count() > most || (lane() == (part_ + round) % kOwn && count() > task_.keep));
   }
 
   __device__ void close() {
-    settle(kLastKey, task_.keep);
-    if (owns()) task_.counts[first_list_ + own()] = shared_.counts[own()];
+    cut_lists(count() > task_.most_merged());
+    if (owns()) task_.counts[first_list_ + own()] = count();
   }
 
  private:
@@ -106,6 +118,7 @@ class FlatLists {
 
   __device__ static bool owns() { return lane() < kOwn; }
   __device__ unsigned own() const { return first_own_ + lane(); }
+  __device__ unsigned count() const { return owns() ? shared_.counts[own()] : 0; }
 
   __device__ void lower(unsigned q, Key limit) {
     shared_.limits[q] = limit;
@@ -116,6 +129,12 @@ class FlatLists {
     if (key < shared_.limits[q]) task_.lists[place(q) + atomicAdd(&shared_.counts[q], 1U)] = key;
   }
   __device__ std::size_t place(unsigned q) const { return (first_list_ + q) * task_.capacity; }
+
+  // Those whose lane asks for it, one after the other.
+  __device__ void cut_lists(bool asked) {
+    unsigned full = __ballot_sync(kAllLanes, asked);
+    for (; full != 0; full &= full - 1) cut(first_own_ + static_cast<unsigned>(__ffs(static_cast<int>(full))) - 1);
+  }
 
   // Cuts a list down to the closest; one warp.
   __device__ void cut(unsigned q) {
@@ -131,7 +150,7 @@ class FlatLists {
 
   const FlatTask& task_;
   SharedLists<kQueries>& shared_;
-  const unsigned first_query_;
+  const unsigned part_, first_query_;
   const std::size_t first_list_;
   const unsigned first_own_;
 };

@@ -51,7 +51,7 @@ class ListMerge {
       const unsigned lists = min(kMergeThreads, task_.parts - first);
       if (threadIdx.x < lists) shared_.counts[threadIdx.x] = task_.flat.counts[list_of(first + threadIdx.x)];
       __syncthreads();
-      for (unsigned entry = 0; entry < lists * task_.flat.keep; entry += kMergeRoom) take(first, lists, entry);
+      for (unsigned entry = 0; entry < lists * task_.flat.most_merged(); entry += kMergeRoom) take(first, lists, entry);
     }
     __syncthreads();
     order();
@@ -91,7 +91,7 @@ class ListMerge {
 #pragma unroll
     for (unsigned i = 0; i < kKeysAhead; ++i) {
       const unsigned at = entry + i * kMergeThreads + threadIdx.x;
-      const unsigned list = at / task_.flat.keep, place = at % task_.flat.keep;
+      const unsigned list = at / task_.flat.most_merged(), place = at % task_.flat.most_merged();
       const bool exists = list < lists && place < shared_.counts[list];
       keys[i] = exists ? __ldcg(task_.flat.lists + list_of(first + list) * task_.flat.capacity + place) : kLastKey;
     }

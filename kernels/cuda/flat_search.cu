@@ -327,7 +327,7 @@ void FlatRows::search_coded(const CodedRows& all, FlatQuery query, Stream stream
   const Memory keys(lists * cut.capacity * sizeof(Key), stream), counts(lists * sizeof(std::uint32_t), stream);
   const Memory limits(cut.slice * sizeof(Key), stream);
   // The pool of a query holds all that its lists may hold, or what is kept and some rounds.
-  const std::size_t most = std::min(cut.parts * cut.keep, cut.keep + kMergeRoom);
+  const std::size_t most = std::min(cut.parts * (cut.keep + kMergedBeyond), cut.keep + kMergeRoom);
   for (std::size_t first = 0; first < all.n; first += cut.slice) {
     const auto count = static_cast<std::uint32_t>(std::min<std::size_t>(cut.slice, all.n - first));
     FlatTask task{};

@@ -102,33 +102,38 @@ class FlatStream {
     FlatLists<kQueries, kGroupWarps> lists(task_, shared_.lists[worker], part, warp() % kGroupWarps);
     lists.open();
     barrier_wait(&shared_.queries, 0);
+    InRing at{0, 0};
     for (unsigned group = worker; group < groups_; group += kStreamWorkers) {
       const unsigned row = first_row_ + group * kGroupRows + warp() % kGroupWarps * 16 + lane() / 4;
       const RowFacts facts[2] = {RowFacts::of(task_, row, last_row_), RowFacts::of(task_, row + 8, last_row_)};
       const Key peeked = lists.peek();
       typename Product::Sum sums[kQueries / 2] = {};
-      multiply(sums, worker, group / kStreamWorkers * task_.chunks);
+      multiply(sums, worker, at);
+      lists.learn(peeked);
       group_sync(worker);  // the lists were settled
 #pragma unroll
       for (unsigned q = 0; q < kQueries / 8; ++q)
         lists.template offer<Product, kL2>(sums + 4 * q, facts, row, q * 8 + lane() % 4 * 2);
       group_sync(worker);
-      lists.settle(peeked, task_.capacity - kGroupRows);
+      lists.settle(task_.capacity - kGroupRows, group / kStreamWorkers);
     }
     lists.close();
   }
 
-  // The products of a group of rows with the queries; `item` numbers its first chunk among those of the worker. A
-  // chunk's stage is given back when the next chunk's products are under way.
-  __device__ void multiply(typename Product::Sum (&sums)[kQueries / 2], unsigned worker, unsigned item) {
-    const unsigned end = item + task_.chunks;
+  // Where in its ring a worker is: a stage, and the parity of how often it came by.
+  struct InRing {
+    unsigned stage, parity;
+  };
+
+  // The products of a group of rows with the queries. A chunk's stage is given back when the next chunk's products are
+  // under way.
+  __device__ void multiply(typename Product::Sum (&sums)[kQueries / 2], unsigned worker, InRing& at) {
     const GroupRows ring = group_rows(stage_of(worker, 0));
     GroupRows queries = group_rows(queries_);
     unsigned before = stages_;
-    for (; item < end; ++item, queries = from(queries, kQueries * kChunkBytes)) {
-      const unsigned stage = item % stages_;
-      barrier_wait(&shared_.full[worker][stage], item / stages_ % 2);
-      const GroupRows rows = from(ring, stage * kGroupChunkBytes);
+    for (unsigned chunk = 0; chunk < task_.chunks; ++chunk, queries = from(queries, kQueries * kChunkBytes)) {
+      barrier_wait(&shared_.full[worker][at.stage], at.parity);
+      const GroupRows rows = from(ring, at.stage * kGroupChunkBytes);
       group_hold(sums);
       group_begin();
 #pragma unroll
@@ -137,7 +142,8 @@ class FlatStream {
       group_commit();
       group_wait<1>();
       if (before < stages_ && lane() == 0) barrier_arrive(&shared_.empty[worker][before]);
-      before = stage;
+      before = at.stage;
+      if (++at.stage == stages_) at = {0, at.parity ^ 1U};
     }
     group_wait<0>();
     group_hold(sums);

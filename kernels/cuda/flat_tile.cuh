@@ -38,13 +38,14 @@ class FlatTile {
     Key peeked = lists_.peek();
     for (unsigned step = 0, chunk = 0, tile = 0; step < steps; ++step) {
       copy_async_wait<kTileStages - 2>();
+      if (chunk + 1 == task_.chunks) lists_.learn(peeked);
       __syncthreads();
       load(step + kTileStages - 1, steps);
       multiply(stages_ + step % kTileStages * kStageBytes);
       if (++chunk < task_.chunks) continue;
       offer(first_row_ + tile * kTileRows);
       __syncthreads();
-      lists_.settle(peeked, task_.capacity - kTileRows);
+      lists_.settle(task_.capacity - kTileRows, tile);
       peeked = lists_.peek();
       clear();
       chunk = 0;

@@ -109,9 +109,13 @@ struct I8Codes {
   using Code = std::int8_t;
   template <class Row>
   __device__ static FlatTail encode(const float* row, std::size_t dim, double factor, const Row& out) {
-    float largest = 0.0F;
-    for (std::size_t j = lane(); j < dim; j += kWarp) largest = fmaxf(largest, fabsf(scaled(row[j], factor)));
-    const float scale = warp_max(largest) / 127.0F;
+    float largest = 0.0F, poison = 0.0F;
+    for (std::size_t j = lane(); j < dim; j += kWarp) {
+      const float x = scaled(row[j], factor);
+      largest = fmaxf(largest, fabsf(x));
+      poison += x * 0.0F;  // NaN where x is no finite number, which no code says
+    }
+    const float scale = warp_max(largest) / 127.0F + warp_sum(poison);
     const float divisor = scale > 0.0F ? scale : 1.0F;
     std::int32_t squares = 0;
     for (std::size_t j = lane(); j < dim; j += kWarp) {

@@ -26,20 +26,41 @@ __device__ __forceinline__ std::uint32_t row_of(Key key) { return static_cast<st
 __device__ __forceinline__ Key no_limit() { return make_key(__uint_as_float(0x7F800000U), 0); }
 inline constexpr Key kLastKey = ~Key{0};
 
-__device__ __forceinline__ unsigned count_matches(const Key* keys, unsigned count, Key mask, Key value) {
-  unsigned matches = 0;
-  for (unsigned i = lane(); i < count; i += kWarp) matches += (keys[i] & mask) == value ? 1U : 0U;
-  return __reduce_add_sync(kAllLanes, matches);
-}
+// The keys of a list, every 32nd a lane's: read again whenever they are looked at, or kept in registers.
+struct KeysInMemory {
+  const Key* keys;
+  unsigned count;
 
-// The k-th smallest of `count` distinct keys, 1 <= k <= count, found by one warp bit by bit from the top: each bit
-// halves those that can still be it, so about log2(count) passes over the keys are enough.
-__device__ inline Key warp_kth(const Key* keys, unsigned count, unsigned k) {
-  Key largest = 0, smallest = kLastKey;
-  for (unsigned i = lane(); i < count; i += kWarp) {
-    largest = keys[i] > largest ? keys[i] : largest;
-    smallest = keys[i] < smallest ? keys[i] : smallest;
+  template <class Look>
+  __device__ void each(Look look) const {
+    for (unsigned first = 0; first < count; first += kWarp)
+      look(first + lane() < count ? keys[first + lane()] : kLastKey);
   }
+};
+template <unsigned kMost>
+struct KeysInRegisters {
+  Key own[kMost];
+
+  __device__ KeysInRegisters(const Key* keys, unsigned count) {
+#pragma unroll
+    for (unsigned i = 0; i < kMost; ++i) own[i] = i * kWarp + lane() < count ? keys[i * kWarp + lane()] : kLastKey;
+  }
+  template <class Look>
+  __device__ void each(Look look) const {
+#pragma unroll
+    for (unsigned i = 0; i < kMost; ++i) look(own[i]);
+  }
+};
+
+// The k-th smallest of `count` distinct keys, 1 <= k <= count, found by one warp bit by bit from the top, in as many
+// passes over the keys as it takes until a prefix is that of one key alone.
+template <class Keys>
+__device__ Key warp_kth(const Keys& keys, unsigned count, unsigned k) {
+  Key largest = 0, smallest = kLastKey;
+  keys.each([&](Key key) {
+    if (key != kLastKey && key > largest) largest = key;
+    if (key < smallest) smallest = key;
+  });
   largest = warp_max(largest);
   smallest = ~warp_max(~smallest);
   Key mask = kLastKey, value = smallest;
@@ -48,7 +69,9 @@ __device__ inline Key warp_kth(const Key* keys, unsigned count, unsigned k) {
   if (bit >= 0) mask = bit == 63 ? 0 : kLastKey << (bit + 1);
   for (value &= mask; open > 1; --bit) {
     mask |= Key{1} << bit;
-    const unsigned zeros = count_matches(keys, count, mask, value);
+    unsigned zeros = 0;
+    keys.each([&](Key key) { zeros += (key & mask) == value ? 1U : 0U; });  // never of kLastKey
+    zeros = __reduce_add_sync(kAllLanes, zeros);
     if (k <= zeros) {
       open = zeros;
     } else {
@@ -58,31 +81,29 @@ __device__ inline Key warp_kth(const Key* keys, unsigned count, unsigned k) {
     }
   }
   Key found = 0;
-  for (unsigned i = lane(); i < count; i += kWarp) found = (keys[i] & mask) == value ? keys[i] : found;
+  keys.each([&](Key key) { found = (key & mask) == value && key != kLastKey ? key : found; });
   return warp_max(found);
 }
 
-// Moves the keys that are at most `last` to the front, in order; one warp.
-__device__ inline void warp_keep(Key* keys, unsigned count, Key last) {
+// Leaves the k smallest of more than k keys at the front and returns the largest of them; one warp.
+template <class Keys>
+__device__ Key warp_select_of(const Keys& from, Key* keys, unsigned count, unsigned k) {
+  const Key last = warp_kth(from, count, k);
   unsigned kept = 0;
-  for (unsigned first = 0; first < count; first += kWarp) {
-    const unsigned i = first + lane();
-    const Key key = i < count ? keys[i] : kLastKey;
-    const bool keeps = key <= last && i < count;
+  from.each([&](Key key) {
+    const bool keeps = key <= last;
     const unsigned keepers = __ballot_sync(kAllLanes, keeps);
     __syncwarp();  // all have read theirs
     if (keeps) keys[kept + __popc(keepers & ((1U << lane()) - 1U))] = key;
     kept += __popc(keepers);
-    __syncwarp();
-  }
-}
-
-// Leaves the k smallest of more than k keys at the front and returns the largest of them; one warp.
-__device__ inline Key warp_select(Key* keys, unsigned count, unsigned k) {
-  const Key last = warp_kth(keys, count, k);
+  });
   __syncwarp();
-  warp_keep(keys, count, last);
   return last;
+}
+__device__ inline Key warp_select(Key* keys, unsigned count, unsigned k) {
+  constexpr unsigned kMost = 9;  // a list of ten closest is cut from 276 at most
+  if (count <= kMost * kWarp) return warp_select_of(KeysInRegisters<kMost>(keys, count), keys, count, k);
+  return warp_select_of(KeysInMemory{keys, count}, keys, count, k);
 }
 
 // Sorts a power of two of keys in shared memory; the whole block. Batcher's bitonic network (AFIPS 1968).

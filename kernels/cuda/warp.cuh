@@ -120,12 +120,13 @@ __device__ __forceinline__ T warp_max(T value) {
   return value;
 }
 
-// bf16 as its 16 bits; to nearest even. No NaN comes here.
+// bf16 as its 16 bits; to nearest even, NaN to NaN.
 __device__ __forceinline__ float bf16_to_float(std::uint16_t bits) {
   return __uint_as_float(static_cast<std::uint32_t>(bits) << 16);
 }
 __device__ __forceinline__ std::uint16_t float_to_bf16(float x) {
   const std::uint32_t bits = __float_as_uint(x);
+  if (x != x) return 0x7FFF;  // a card's NaN has all bits set, which rounding would carry over to -0
   return static_cast<std::uint16_t>((bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16);
 }
 

@@ -170,10 +170,14 @@ def test_bad_input_is_named_and_changes_nothing(gpu: ModuleType) -> None:
     assert index.add(vectors[:1], [100]).tolist() == [100]
 
 
-def test_nan_on_the_card_has_no_neighbour(gpu: ModuleType) -> None:
-    index = made(rows(20, 8), "l2")
-    queries = rows(2, 8)
-    queries[0, 0] = np.nan
+@pytest.mark.parametrize("codes", ["f32", "bf16", "i8"])
+@pytest.mark.parametrize(("metric", "bad"), [("l2", [np.nan, 1, 1, 1]), ("cosine", [0, 0, 0, 0])])
+def test_what_is_no_vector_on_the_card_has_no_neighbour(
+    gpu: ModuleType, codes: str, metric: str, bad: list[float]
+) -> None:
+    index = made(rows(20, 4), metric, codes)
+    queries = rows(2, 4)
+    queries[0] = bad
     hits = index.search(gpu.to_device(queries), 3)
     assert hits.ids[0].tolist() == [-1, -1, -1]
     assert (hits.ids[1] >= 0).all()

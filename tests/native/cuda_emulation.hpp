@@ -389,10 +389,11 @@ inline void launch(const std::function<void()>& kernel, Dim3 grid, Dim3 block, s
   machine().run(kernel, grid, block, shared_bytes);
 }
 
-// Runs `check` once a schedule: a kernel that lacks a barrier gives another answer under one of them.
+// Runs `check` once a schedule: a kernel that lacks a barrier gives another answer under one of them. Where races are
+// told they are in any.
 template <class Check>
 void every_schedule(Check check) {
-  for (schedule = 0; schedule < 5; ++schedule) check();
+  for (schedule = 0; schedule < (races::kTold ? 1U : 5U); ++schedule) check();
   schedule = 0;
 }
 

@@ -225,6 +225,29 @@ void values_that_are_no_distance() {
   CHECK(answer.rows[0] == kNoRow && std::isinf(answer.scores[0]));
 }
 
+// A card's NaN has all bits set; a row of zeros has no direction.
+void queries_that_are_no_vectors() {
+  const std::size_t n = 20, dim = 8;
+  const std::vector<float> rows = random_rows(n, dim, 5);
+  for (const RowFormat format : {RowFormat::f32, RowFormat::bf16, RowFormat::i8})
+    for (const FlatKernel kernel : kernels_of(format))
+      for (const float bad : {std::nanf(""), __uint_as_float(0x7FFFFFFFU), __uint_as_float(0x7F800000U), 0.0F}) {
+        std::vector<float> queries(dim, bad);
+        if (bad != 0.0F) std::fill(queries.begin() + 1, queries.end(), 1.0F);
+        const Case c{{format, Score::ip, dim, bad == 0.0F}, n, 1, 3, nullptr, kernel};
+        FlatRows flat(c.shape);
+        flat.append({rows.data(), n, false}, nullptr);
+        CHECK(search(flat, queries, c).rows == std::vector<std::uint32_t>(3, kNoRow));
+      }
+}
+
+// More keys than the pool of a merge holds at once, on a card of many multiprocessors.
+void lists_of_many_parts() {
+  const int before = std::exchange(emulated::multiprocessors, 16);
+  every_schedule([] { check_case({{RowFormat::i8, Score::ip, 8, false}, 9000, 1, 1024}, 50); });
+  emulated::multiprocessors = before;
+}
+
 void the_same_bits_in_every_order_and_batch(RowFormat format, FlatKernel kernel) {
   const Case c{{format, Score::ip, 40, true}, 1100, 130, 10, nullptr, kernel};
   const std::vector<float> rows = random_rows(c.n, 40, 50), queries = random_rows(c.queries, 40, 51);
@@ -288,6 +311,8 @@ int main() {
   ties_go_to_the_lower_row();
   filters();
   values_that_are_no_distance();
+  queries_that_are_no_vectors();
+  lists_of_many_parts();
   for (const RowFormat format : {RowFormat::f32, RowFormat::bf16, RowFormat::i8})
     for (const FlatKernel kernel : kernels_of(format)) the_same_bits_in_every_order_and_batch(format, kernel);
   whole_numbers_are_the_same_in_both_kernels();
