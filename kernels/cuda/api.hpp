@@ -155,7 +155,7 @@ class FlatRows {
 
  private:
   void reserve(std::size_t rows, Stream stream);
-  void search_coded(const CodedRows& all, FlatQuery query, Stream stream) const;
+  void search_coded(const CodedRows& all, const Memory& limits, FlatQuery query, Stream stream) const;
 
   FlatShape shape_;
   FlatKernel kernel_;     // what `automatic` is for them

@@ -13,7 +13,7 @@ namespace {
 
 // ---- kernels ----
 
-// Rows 0, 1, ... of `from` become rows first, first + 1, ... of the codes.
+// Rows 0, 1, ... of `from` become rows first, first + 1, ... of the codes. Queries have limits to begin with.
 struct EncodeTask {
   const float* from;
   std::size_t n, dim;
@@ -21,6 +21,7 @@ struct EncodeTask {
   std::byte* codes;
   FlatTail* tails;
   std::size_t first;
+  Key* limits;
 };
 
 template <class Codes>
@@ -39,7 +40,9 @@ __global__ void encode_rows(const EncodeTask task) {
   const RowOf<std::byte, Code> out(task.codes, task.first + row, static_cast<unsigned>(stride / kChunkBytes));
   const FlatTail tail = Codes::encode(values, dim, factor, out);
   for (std::size_t j = dim + lane(); j < places; j += kWarp) out[j] = Code{0};
-  if (lane() == 0) task.tails[task.first + row] = tail;
+  if (lane() != 0) return;
+  task.tails[task.first + row] = tail;
+  if (task.limits != nullptr) task.limits[row] = no_limit();
 }
 
 __global__ void set_limits(Key* limits, std::uint32_t n) {
@@ -126,6 +129,7 @@ Memory code_memory(const FlatShape& shape, std::size_t rows, Stream stream) {
 struct Coded {
   const Memory &codes, &tails;
   std::size_t first;
+  Key* limits = nullptr;
 };
 
 void encode(const FlatShape& shape, Floats rows, const Coded& out, Stream stream) {
@@ -134,7 +138,8 @@ void encode(const FlatShape& shape, Floats rows, const Coded& out, Stream stream
                        : shape.format == RowFormat::bf16 ? encode_rows<Bf16Codes>
                                                          : encode_rows<I8Codes>;
   launch(how, kernel,
-         EncodeTask{rows.data, rows.n, shape.dim, shape.unit, out.codes.data(), out.tails.as<FlatTail>(), out.first});
+         EncodeTask{rows.data, rows.n, shape.dim, shape.unit, out.codes.data(), out.tails.as<FlatTail>(), out.first,
+                    out.limits});
 }
 
 // How a batch is cut: tiles of queries, segments of rows, and how many queries go at once.
@@ -319,13 +324,12 @@ void FlatRows::append(Floats rows, Stream stream) {
   n_ += rows.n;
 }
 
-// Queries slice by slice; see FlatTask for what a slice needs.
-void FlatRows::search_coded(const CodedRows& all, FlatQuery query, Stream stream) const {
+// Queries slice by slice; see FlatTask for what a slice needs. `limits` are those to begin with.
+void FlatRows::search_coded(const CodedRows& all, const Memory& limits, FlatQuery query, Stream stream) const {
   if (query.kernel == FlatKernel::automatic) query.kernel = kernel_;
   const FlatPlan cut = plan(shape_, n_, all.n, query);
   const std::size_t lists = cut.parts * cut.slice;
   const Memory keys(lists * cut.capacity * sizeof(Key), stream), counts(lists * sizeof(std::uint32_t), stream);
-  const Memory limits(cut.slice * sizeof(Key), stream);
   // The pool of a query holds all that its lists may hold, or what is kept and some rounds.
   const std::size_t most = std::min(cut.parts * (cut.keep + kMergedBeyond), cut.keep + kMergeRoom);
   for (std::size_t first = 0; first < all.n; first += cut.slice) {
@@ -341,8 +345,7 @@ void FlatRows::search_coded(const CodedRows& all, FlatQuery query, Stream stream
     task.capacity = static_cast<std::uint32_t>(cut.capacity);
     task.lists = keys.as<Key>();
     task.counts = counts.as<std::uint32_t>();
-    task.limits = limits.as<Key>();
-    launch({"set_limits", blocks_for(count, kLimitThreads), kLimitThreads, 0, stream}, set_limits, task.limits, count);
+    task.limits = limits.as<Key>() + first;
     if (shape_.score == Score::l2) {
       launch_products<true>(shape_.format, task, cut, stream);
     } else {
@@ -359,15 +362,18 @@ void FlatRows::search_coded(const CodedRows& all, FlatQuery query, Stream stream
 void FlatRows::search(const FlatQuery& query, Stream stream) const {
   if (query.n == 0) return;
   const Memory codes = code_memory(shape_, query.n, stream), tails(query.n * sizeof(FlatTail), stream);
-  encode(shape_, {query.queries, query.n, true}, {codes, tails, 0}, stream);
-  search_coded({codes.data(), tails.as<FlatTail>(), 0, static_cast<std::uint32_t>(query.n)}, query, stream);
+  const Memory limits(query.n * sizeof(Key), stream);
+  encode(shape_, {query.queries, query.n, true}, {codes, tails, 0, limits.as<Key>()}, stream);
+  search_coded({codes.data(), tails.as<FlatTail>(), 0, static_cast<std::uint32_t>(query.n)}, limits, query, stream);
 }
 
 void FlatRows::search_rows(const FlatRows& other, std::size_t first, std::size_t count, const FlatQuery& query,
                            Stream stream) const {
-  search_coded({other.codes_.data(), other.tails_.as<FlatTail>(), static_cast<std::uint32_t>(first),
-                static_cast<std::uint32_t>(count)},
-               query, stream);
+  const auto n = static_cast<std::uint32_t>(count);
+  const Memory limits(n * sizeof(Key), stream);
+  launch({"set_limits", blocks_for(n, kLimitThreads), kLimitThreads, 0, stream}, set_limits, limits.as<Key>(), n);
+  search_coded({other.codes_.data(), other.tails_.as<FlatTail>(), static_cast<std::uint32_t>(first), n}, limits, query,
+               stream);
 }
 
 }  // namespace semblance::cuda
