@@ -301,7 +301,17 @@ void memory_that_is_not_there() {
 
 }  // namespace
 
+// One of each kernel, tile and end of a list: what threads do beside each other does not depend on the values.
+void where_races_are_told() {
+  for (const RowFormat format : {RowFormat::f32, RowFormat::bf16, RowFormat::i8})
+    for (const std::size_t queries : {1UL, 20UL}) check_case({{format, Score::ip, 70, true}, 600, queries, 3}, 60);
+  check_case({{RowFormat::bf16, Score::l2, 16, false}, 600, 130, 3}, 61);
+  check_case({{RowFormat::i8, Score::ip, 400, false}, 1100, 60, 3}, 62);
+  lists_of_many_parts();
+}
+
 int main() {
+  if (emulated::races::kTold) return where_races_are_told(), 0;
   all_formats_and_scores();
   shapes_of_batches();
   more_queries_than_go_at_once();
