@@ -243,7 +243,8 @@ class GpuTable:
         Parameters
         ----------
         values, offsets, weights, mode
-            As for `EmbeddingTable.pool`; or int64, int64 and float32 arrays on the GPU, where `offsets` are trusted.
+            As for `EmbeddingTable.pool`; or int64, int64 and float32 arrays on the GPU. There no one checks `offsets`:
+            one that is negative or beyond the values counts as their end.
         out, on_device, stream, check
             As for `lookup`; `out` has the shape (bags, d).
 
