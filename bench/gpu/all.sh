@@ -5,6 +5,8 @@
 #
 #     bench/gpu/all.sh [build tests memcheck racecheck flat graph bags profile]    (default: all but the last)
 #
+# tests, memcheck and racecheck take a part of the tests where one follows: memcheck:tables runs those whose names have
+# that word (tables, flat_index, graph_index, graph_build: the files). Without one, the sanitizers go file by file.
 # `profile` reads the counters of the kernels that search, build and pool, by Nsight Compute.
 #
 # What a step prints is also written to $OUT/<step>.txt (default: build/gpu).
@@ -13,6 +15,7 @@ cd "$(dirname "$0")/../.."
 out=${OUT:-build/gpu}
 mkdir -p "$out"
 export PYTHONPATH=$PWD/python PYTHONUNBUFFERED=1
+export PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin # of compute-sanitizer and ncu
 
 build() {
   cmake -S . -B build/cuda -G Ninja -DCMAKE_BUILD_TYPE=Release -DSEMBLANCE_CUDA=ON \
@@ -20,29 +23,47 @@ build() {
     -Dpybind11_DIR="$(python3 -m pybind11 --cmakedir)" &&
     cmake --build build/cuda --parallel
 }
-suite() { "$@" python3 -m pytest -q -m gpu tests/gpu; }
-sanitized() { suite compute-sanitizer --tool "$1" --error-exitcode 9; }
-counted() { # the first launches of a kernel in a benchmark
-  local kernel=$1
+suite() { # a word of the tests' names, then what runs python
+  local part=$1
   shift
-  ncu --clock-control none --set basic --section SpeedOfLight --section WarpStateStats --kernel-name "regex:$kernel" \
-    --launch-count 2 python3 "$@"
+  python3 -c 'import semblance as sb; sb.gpu.require("these tests")' || return 1 # else all of them would be skipped
+  "$@" python3 -m pytest -q -m gpu -k "$part" tests/gpu
 }
-profile() {
-  counted 'flat_(stream|tiles)' bench/gpu/flat.py --codes bf16 --batches 1
-  counted 'flat_(stream|tiles)' bench/gpu/flat.py --codes bf16 --batches 10000
-  counted 'walk_kernel|prune_candidates' bench/gpu/graph.py --rows 300000 --codes i8 --ef 64
-  counted 'pool_bags' bench/gpu/bags.py
+# Calls that fail and are answered for, as pinning what is pinned already, are no errors.
+sanitized() { suite "$2" compute-sanitizer --tool "$1" --report-api-errors no --error-exitcode 9; }
+counted() { # one launch of a kernel in a benchmark: how many go before it, the kernel, the benchmark
+  local before=$1 kernel=$2
+  shift 2
+  ncu --clock-control none --set basic --section SpeedOfLight --section WarpStateStats --kernel-name "regex:$kernel" \
+    --launch-skip "$before" --launch-count 1 python3 "$@"
+}
+profile() { # the first launch is that of a check, but for a build, whose first is its base level
+  local walk=(bench/gpu/graph.py --rows 300000 --codes i8 --ef 64)
+  counted 1 'flat_(stream|tiles)' bench/gpu/flat.py --codes bf16 --batches 1
+  counted 1 'flat_(stream|tiles)' bench/gpu/flat.py --codes bf16 --batches 10000
+  counted 0 prune_candidates "${walk[@]}"
+  counted 1 walk_kernel "${walk[@]}"
+  counted 1 pool_bags bench/gpu/bags.py --dtype i8
 }
 
 [ $# -gt 0 ] || set -- build tests memcheck racecheck flat graph bags
-failed=0
+files=(tables flat_index graph_index graph_build)
+steps=()
 for step in "$@"; do
+  case $step in
+  memcheck | racecheck) steps+=("${files[@]/#/$step:}") ;;
+  *) steps+=("$step") ;;
+  esac
+done
+failed=0
+for step in "${steps[@]}"; do
   echo "== $step"
+  part=${step#*:}
   case $step in
   build) build ;;
-  tests) suite ;;
-  memcheck | racecheck) sanitized "$step" ;;
+  tests) suite "" ;;
+  tests:*) suite "$part" ;;
+  memcheck:* | racecheck:*) sanitized "${step%%:*}" "$part" ;;
   profile) profile ;;
   flat | graph | bags) python3 "bench/gpu/$step.py" ;;
   *) echo "no such step" && false ;;

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from data import drawn, recall
-from timing import copy_bandwidth, milliseconds, replayed, require_card, roofline
+from timing import copy_bandwidth, milliseconds, replay_milliseconds, require_card, roofline
 
 import semblance as sb
 
@@ -85,7 +85,7 @@ def search_lines(vectors: Any, queries: Any, codes: str, batches: list[int]) -> 
         def search(stream: Any, on_card: Any = on_card, out: Any = (ids, distances)) -> None:
             index.search(on_card, K, out=out, stream=stream)
 
-        ms = milliseconds(replayed(search))
+        ms = replay_milliseconds([search])
         called = milliseconds(lambda search=search: search(torch.cuda.current_stream()))
         operations = 2 * n * d * batch
         print(roofline(f"flat {codes} {n}x{d}, batch {batch}", n * d * BYTES[codes], ms, bandwidth), end="; ")

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 from data import drawn, nearest, recall
-from timing import copy_bandwidth, milliseconds, replayed, require_card, roofline
+from timing import copy_bandwidth, milliseconds, replay_milliseconds, require_card, roofline
 
 import semblance as sb
 
-K, BATCH, CHECKED, SINGLES = 10, 10_000, 1000, 300
+K, BATCH, CHECKED, SINGLES = 10, 10_000, 1000, 100
 
 
 def built(vectors: Any, queries: Any, truth: Any) -> Any:
@@ -59,7 +59,7 @@ def main() -> None:
         row_bytes = options.dim * {"f32": 4, "f16": 2, "i8": 1, "b1": 0.125}[codes]
         for ef in options.ef:
             share = recall(there.search(queries[:CHECKED], K, ef=ef, mode="batch").ids, truth)
-            ms = milliseconds(replayed(searching(there, on_card, ef, "batch")))
+            ms = replay_milliseconds([searching(there, on_card, ef, "batch")])
             moved = BATCH * ef * degree * (row_bytes + 4)  # at most: links to rows seen before are not read again
             print(f"{codes} ef {ef}: recall@{K} {share:.3f}, {BATCH / ms * 1e3 / 1e6:.2f} M queries/s")
             print(roofline("  rows and links, at most", moved, ms, bandwidth))
@@ -74,18 +74,14 @@ def searching(there: Any, asked: Any, ef: int, mode: Any) -> Callable[[Any], obj
 
 
 def one_by_one(there: Any, queries: Any, ef: int, truth: Any) -> None:
-    """What a query alone takes, as a CUDA graph and as a call from Python, each time another one."""
-    asked = queries[:1].clone()
-    search = searching(there, asked, ef, "single")
-    replay = replayed(search)
-    times: dict[str, list[float]] = {"replayed": [], "called": []}
-    for query in queries[:SINGLES]:
-        asked.copy_(query[None])
-        times["replayed"].append(milliseconds(replay, 1, 0))
-        times["called"].append(milliseconds(lambda: search(torch.cuda.current_stream()), 1, 0))
-    found = [there.search(query[None].cpu().numpy(), K, ef=ef).ids for query in queries[:100]]
-    medians = ", ".join(f"{how} {np.median(ms[50:]) * 1e3:.0f} us" for how, ms in times.items())
-    print(f"  one query: p50 {medians}; recall@{K} {recall(np.concatenate(found), truth[:100]):.3f}")
+    """What a query alone takes: one CUDA graph after the other, and as a call from Python to an idle card."""
+    searches = [searching(there, queries[i : i + 1], ef, "single") for i in range(SINGLES)]
+    replayed = replay_milliseconds(searches)
+    called = [milliseconds(lambda search=search: search(torch.cuda.current_stream()), 1, 1) for search in searches]
+    found = [there.search(query[None].cpu().numpy(), K, ef=ef).ids for query in queries[:SINGLES]]
+    share = recall(np.concatenate(found), truth[:SINGLES])
+    print(f"  one query: replayed {replayed * 1e3:.0f} us, called p50 {np.median(called) * 1e3:.0f} us;", end=" ")
+    print(f"recall@{K} {share:.3f}")
 
 
 if __name__ == "__main__":

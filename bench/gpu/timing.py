@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 
 import semblance as sb
 
+REPLAYS = 16  # between two events
+
 
 def milliseconds(call: Callable[[], object], rounds: int = 30, warm_up: int = 5) -> float:
-    """The median time of a call on the current stream, which must not wait for it."""
+    """The median time of a call on the current stream, which must not wait for it; the host's part too: a call starts
+    on an idle card."""
     for _ in range(warm_up):
         call()
     times = []
@@ -25,15 +29,36 @@ def milliseconds(call: Callable[[], object], rounds: int = 30, warm_up: int = 5)
     return statistics.median(times)
 
 
-def replayed(call: Callable[[torch.cuda.Stream], object]) -> Callable[[], None]:
-    """The call as a CUDA graph: what the card does, without the host's part. It allocates nothing that outlives it."""
-    stream = torch.cuda.Stream()
-    call(stream)
-    stream.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
-        call(stream)
-    return graph.replay
+class Replay:
+    """A call as a CUDA graph: what the card does, without the host's part. It allocates nothing that outlives it.
+
+    It keeps the call, which owns what the graph reads and writes.
+    """
+
+    def __init__(self, call: Callable[[torch.cuda.Stream], object]) -> None:
+        self._call = call
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            call(stream)
+        stream.synchronize()
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph, stream=stream):
+            call(stream)
+
+    def __call__(self) -> None:
+        self._graph.replay()
+
+
+def replay_milliseconds(calls: Iterable[Callable[[torch.cuda.Stream], object]], rounds: int = 30) -> float:
+    """The median time of calls that are replayed in turn: the card has the next before it is done with the last."""
+    replays = itertools.cycle([Replay(call) for call in calls])
+
+    def several() -> None:
+        for replay in itertools.islice(replays, REPLAYS):
+            replay()
+
+    return milliseconds(several, rounds, 1) / REPLAYS
 
 
 def copy_bandwidth(gigabytes: int = 4) -> float:

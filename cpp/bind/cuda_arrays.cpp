@@ -32,8 +32,7 @@ bool is_contiguous(const std::vector<std::int64_t>& shape, const std::vector<std
 }
 
 // https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html, version 3.
-GivenArray from_interface(const py::object& value, const char* name, cuda::Stream stream) {
-  const auto face = py::cast<py::dict>(value.attr("__cuda_array_interface__"));
+GivenArray from_interface(const py::object& value, const py::dict& face, const char* name, cuda::Stream stream) {
   GivenArray out;
   out.data = reinterpret_cast<const void*>(py::cast<py::tuple>(face["data"])[0].cast<std::uintptr_t>());
   out.shape = face["shape"].cast<std::vector<std::int64_t>>();
@@ -161,7 +160,8 @@ GivenArray given_array(const py::object& value, const char* name, cuda::Stream s
             false,
             value};
   }
-  if (py::hasattr(value, "__cuda_array_interface__")) return from_interface(value, name, stream);
+  const py::object face = py::getattr(value, "__cuda_array_interface__", py::none());  // once: torch makes it each time
+  if (!face.is_none()) return from_interface(value, py::cast<py::dict>(face), name, stream);
   if (py::hasattr(value, "__dlpack__")) return from_dlpack(value, name, stream);
   throw ArgumentError(expected(name, "an array of the host or of a CUDA device", describe(value)));
 }

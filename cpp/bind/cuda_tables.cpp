@@ -201,6 +201,7 @@ Field field_of(const FieldTuple& tuple, const Batch& batch) {
                 field.values.card,
                 field.offsets.card,
                 field.weights.card,
+                static_cast<std::int64_t>(field.values.size),
                 column,
                 missing,
                 resolved ? cuda::kPaddingRow : padding,

@@ -19,6 +19,7 @@ using kernels::row_code_bytes;
 using kernels::row_head_bytes;
 
 constexpr unsigned kThreads = 128;
+constexpr unsigned kBlocks = 6;  // of a multiprocessor at least
 constexpr int kRowsAhead = 4;
 
 struct FieldList {
@@ -27,9 +28,20 @@ struct FieldList {
 
 // ---- kernel: decoding
 
-// The small integer in 23 mantissa bits of 2^23 + code: two full-rate instructions where a conversion is a slow one.
+// A small integer in the mantissa of 2^23, less 2^23: fast instructions where a conversion is a slow one.
 __device__ inline float small_integer(std::uint32_t code) {
   return __fsub_rn(__uint_as_float(code | 0x4B000000U), 8388608.0F);
+}
+// The same of a byte of a word, which one permutation puts under the exponent.
+__device__ inline float byte_integer(std::uint32_t word, int byte) {
+  return __fsub_rn(__uint_as_float(__byte_perm(word, 0x4B000000U, 0x7540U | static_cast<unsigned>(byte))), 8388608.0F);
+}
+// An fp8 code moved into a half's bits is its value times 2^-8 (bias 15 for bias 7); two of a word's four at a time.
+constexpr float kFp8Unit = 256.0F;
+__device__ inline float fp8_part(std::uint32_t word, int byte) {
+  const std::uint32_t high = byte % 2 == 1 ? word : word << 8;  // both in the upper byte of a half
+  const std::uint32_t halves = (high & 0x80008000U) | (high >> 1 & 0x3F803F80U);
+  return byte < 2 ? half_of<0>(halves) : half_of<1>(halves);
 }
 
 // What a lane loads of a row, and the columns that it holds.
@@ -63,9 +75,9 @@ struct Piece {
     if constexpr (f == TableFormat::f32) return __uint_as_float(word);
     if constexpr (f == TableFormat::f16) return half_to_float(static_cast<std::uint16_t>(word >> shift));
     if constexpr (f == TableFormat::bf16) return bf16_to_float(static_cast<std::uint16_t>(word >> shift));
-    const std::uint32_t code = word >> shift & ((1U << (kBits % 32)) - 1U);
-    if constexpr (f != TableFormat::fp8) return small_integer(code);
-    return __fmul_rn(__uint_as_float((code & 0x80U) << 24 | (code & 0x7FU) << 20), 0x1p120F);
+    if constexpr (f == TableFormat::i8) return byte_integer(word, shift / 8);
+    if constexpr (f == TableFormat::fp8) return fp8_part(word, shift / 8);
+    return small_integer(word >> shift & ((1U << (kBits % 32)) - 1U));
   }
 };
 
@@ -76,9 +88,9 @@ struct Head {
 template <TableFormat f>
 __device__ inline Head weighted_head(std::uint32_t bits, float weight) {
   if constexpr (!Piece<f>::kHead) return {weight, 0.0F};
-  const float scale = half_to_float(static_cast<std::uint16_t>(bits));
-  const float bias = half_to_float(static_cast<std::uint16_t>(bits >> 16));
-  return {__fmul_rn(scale, weight), __fmul_rn(bias, weight)};
+  const float scale = __fmul_rn(half_to_float(static_cast<std::uint16_t>(bits)), weight);
+  const float bias = __fmul_rn(half_to_float(static_cast<std::uint16_t>(bits >> 16)), weight);
+  return {f == TableFormat::fp8 ? __fmul_rn(scale, kFp8Unit) : scale, bias};
 }
 
 // ---- kernel: pooling, the CPU's rules word for word
@@ -111,7 +123,8 @@ struct Lane {
 
 // The row that a number stands for, or kZeroRow or kPaddingRow.
 __device__ inline std::int64_t row_of(const BagField& field, const Lane& lane, std::int64_t number) {
-  if (number >= 0 && number < field.table.count && number != field.padding) return number;
+  const bool is_row = static_cast<std::uint64_t>(number) < static_cast<std::uint64_t>(field.table.count);
+  if (is_row && number != field.padding) return number;
   if (field.padding != kPaddingRow && number == field.padding) return kPaddingRow;
   if (field.resolved && number < 0) return number == kPaddingRow ? kPaddingRow : kZeroRow;
   if (lane.unknown != nullptr) atomicAdd(reinterpret_cast<unsigned long long*>(lane.unknown), 1ULL);
@@ -167,12 +180,18 @@ __device__ inline void store_columns(float* out, const float (&sums)[kColumns], 
   }
 }
 
+// Where a bag begins; offsets of the card are nobody's to check: one that is no place among the values is their end.
+__device__ inline std::int64_t begin_of(const BagField& field, std::int64_t bag) {
+  const std::int64_t begin = __ldg(field.offsets + bag);
+  return static_cast<std::uint64_t>(begin) < static_cast<std::uint64_t>(field.value_count) ? begin : field.value_count;
+}
+
 template <class Rule, TableFormat f>
 __device__ inline void pool_bag(const BagField& field, const Lane& lane, std::size_t bag, const BagOutput& out) {
   constexpr int kColumns = Piece<f>::kColumns;
   const auto number = static_cast<std::int64_t>(bag);
-  std::int64_t at = field.offsets != nullptr ? __ldg(field.offsets + number) : number;
-  const std::int64_t end = field.offsets != nullptr ? __ldg(field.offsets + number + 1) : number + 1;
+  std::int64_t at = field.offsets != nullptr ? begin_of(field, number) : number;
+  const std::int64_t end = field.offsets != nullptr ? begin_of(field, number + 1) : number + 1;
   float sums[kColumns];
 #pragma unroll
   for (float& sum : sums) sum = Rule::kStart;
@@ -233,9 +252,9 @@ __device__ inline void pool_field(const BagField& field, const BagOutput& out, s
 }
 
 // Blocks (x) of the field y.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocks)
     pool_bags_kernel(const __grid_constant__ FieldList list, const BagOutput out, std::uint64_t* unknown) {
-  const BagField& field = list.fields[blockIdx.y];
+  const BagField field = list.fields[blockIdx.y];  // a copy: in registers, not read again for every row
   switch (field.table.format) {
     case TableFormat::f32:
       return pool_field<TableFormat::f32>(field, out, unknown);

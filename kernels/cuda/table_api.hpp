@@ -69,6 +69,7 @@ struct BagField {
   const std::int64_t* values;   // row numbers of all bags, one bag after the other
   const std::int64_t* offsets;  // bag b is values[offsets[b]] to values[offsets[b + 1]]; null: one value a bag
   const float* weights;         // one a value, or null for ones
+  std::int64_t value_count;     // an offset that is negative or beyond it counts as it
   std::size_t column;           // of the output
   std::int64_t missing;         // the row that stands for unknown numbers, or kZeroRow
   std::int64_t padding;         // a number that is no row at all, or kPaddingRow where no number is

@@ -64,6 +64,17 @@ __device__ __forceinline__ std::uint16_t float_to_half(float x) {
   asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x));
   return bits;
 }
+// The lower (0) or upper (1) of two halves in a word.
+template <int kWhich>
+__device__ __forceinline__ float half_of(std::uint32_t pair) {
+  float value;
+  if constexpr (kWhich == 0) {
+    asm("{.reg .b16 low, high; mov.b32 {low, high}, %1; cvt.f32.f16 %0, low;}" : "=f"(value) : "r"(pair));
+  } else {
+    asm("{.reg .b16 low, high; mov.b32 {low, high}, %1; cvt.f32.f16 %0, high;}" : "=f"(value) : "r"(pair));
+  }
+  return value;
+}
 
 // c (16 x 8) += a (16 rows of 32 bytes) times b (8 rows of 32 bytes) transposed, by one warp. With g = lane / 4 and
 // t = lane % 4:

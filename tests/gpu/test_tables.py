@@ -106,6 +106,9 @@ def test_arrays_of_the_card(gpu: ModuleType) -> None:
     assert there.pool(*on_card, out=out) is out
     assert out.numpy().tobytes() == expected.tobytes()
     assert there.pool(*on_card[:2], on_card[2]).shape == (9, 16)
+    wild = gpu.to_device(np.array([0, 1 << 60, 1, -5]))
+    tame = np.array([0, len(values), len(values)])
+    assert there.pool(on_card[0], wild)[0].tobytes() == table.pool(values, tame)[0].tobytes()
     strict = sb.EmbeddingTable.from_dense(weights(40, 16)).to("cuda")
     with pytest.raises(sb.NotFoundError, match="expected row numbers of the tables, got 2 that are none"):
         strict.lookup(gpu.to_device(np.array([0, 40, -1])))

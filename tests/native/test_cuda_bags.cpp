@@ -1,7 +1,10 @@
 // Embedding bags as a card runs them, against the tables of the CPU: the same bits.
 #include <cstring>
+#include <limits>
+#include <numeric>
 #include <optional>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "check.hpp"
@@ -35,9 +38,8 @@ std::vector<std::byte> encoded(TableFormat format, std::size_t count, std::size_
   return rows;
 }
 
-// Unknown keys are the row after the last, or zeros.
-void make(Twin& twin, TableFormat format, std::size_t count, std::size_t dim, bool has_missing_row) {
-  twin.rows = encoded(format, count, dim, static_cast<unsigned>(dim));
+// Of `twin.rows`; unknown keys are the row after the last, or zeros.
+void make_of_rows(Twin& twin, TableFormat format, std::size_t count, std::size_t dim, bool has_missing_row) {
   twin.missing = encoded(format, 1, dim, 99);
   TableParts parts;
   parts.format = format;
@@ -53,6 +55,11 @@ void make(Twin& twin, TableFormat format, std::size_t count, std::size_t dim, bo
   cuda::pack_rows(twin.card, {twin.rows.data(), nullptr, 0, count}, nullptr);
   cuda::pack_rows(twin.card, {twin.missing.data(), nullptr, rows, 1}, nullptr);
   twin.card.count = rows;  // numbers beyond are unknown
+}
+
+void make(Twin& twin, TableFormat format, std::size_t count, std::size_t dim, bool has_missing_row) {
+  twin.rows = encoded(format, count, dim, static_cast<unsigned>(dim));
+  make_of_rows(twin, format, count, dim, has_missing_row);
 }
 
 struct Jagged {
@@ -80,6 +87,7 @@ cuda::BagField field_of(const Twin& twin, const Jagged& bags, cuda::BagMode mode
           bags.keys.data(),
           bags.offsets.data(),
           weighted ? bags.weights.data() : nullptr,
+          static_cast<std::int64_t>(bags.keys.size()),
           column,
           cuda::kZeroRow,
           kPadding,
@@ -123,6 +131,51 @@ void check_formats() {
       make(twin, static_cast<TableFormat>(f), 40, dim, has_missing_row);
       check_pool(twin, has_missing_row);
     }
+}
+
+// Every byte of codes at every place of a lane's words, under heads that show a code's last bit.
+void check_codes() {
+  constexpr std::size_t kRows = 256, kBytes = 32;
+  for (const auto format : {TableFormat::i8, TableFormat::i4, TableFormat::i2, TableFormat::fp8})
+    for (const auto& [scale, bias] : {std::pair{1.0F, 0.0F}, std::pair{0.013F, -7.5F}}) {
+      const std::size_t dim = kBytes / kernels::row_code_bytes(format, 8) * 8;
+      const std::uint16_t head[2] = {float_to_half(scale), float_to_half(bias)};
+      Twin twin;
+      for (std::size_t r = 0; r < kRows; ++r) {
+        const auto* bytes = reinterpret_cast<const std::byte*>(head);
+        twin.rows.insert(twin.rows.end(), bytes, bytes + sizeof head);
+        for (std::size_t b = 0; b < kBytes; ++b) twin.rows.push_back(static_cast<std::byte>(r + b));
+      }
+      make_of_rows(twin, format, kRows, dim, false);
+      std::vector<std::int64_t> keys(kRows);
+      std::iota(keys.begin(), keys.end(), 0);
+      std::vector<float> got(kRows * dim), expected(kRows * dim);
+      const cuda::BagField field{twin.card, keys.data(),    nullptr,  nullptr, kRows,
+                                 0,         cuda::kZeroRow, kPadding, {},      false};
+      cuda::pool_bags(&field, 1, {got.data(), dim, kRows}, nullptr, nullptr);
+      twin.table->lookup(keys, {expected.data(), dim}, 1, nullptr);
+      CHECK(same_bits(got.data(), expected.data(), got.size()));
+      for (std::size_t i = 0; format == TableFormat::i8 && scale == 1.0F && i < got.size(); ++i)
+        CHECK(i / dim == kPadding || got[i] == static_cast<float>((i / dim + i % dim) % 256));
+    }
+}
+
+// Offsets of the card that are no places among the values: bags end where those do, and begin nowhere.
+void check_wild_offsets() {
+  Twin twin;
+  make(twin, TableFormat::f32, 10, 4, false);
+  const std::vector<std::int64_t> keys = {1, 2, 3};
+  const std::int64_t least = std::numeric_limits<std::int64_t>::min(), most = std::numeric_limits<std::int64_t>::max();
+  const std::vector<std::int64_t> wild = {0, most, 1, -1, least, 2, 4}, tame = {0, 3, 1, 3, 3, 2, 3};
+  std::vector<float> got[2];
+  for (const bool is_wild : {false, true}) {
+    const Jagged bags{keys, is_wild ? wild : tame, {}};
+    const cuda::BagField field = field_of(twin, bags, cuda::BagMode::sum, false, 0);
+    got[is_wild].assign(6 * 4, -5.0F);
+    cuda::pool_bags(&field, 1, {got[is_wild].data(), 4, 6}, nullptr, nullptr);
+  }
+  CHECK(same_bits(got[0].data(), got[1].data(), got[0].size()));
+  CHECK(got[0][0] != 0 && got[0][4] == 0 && got[0][8] != 0);
 }
 
 // More fields than one launch takes, of every format, one key a bag or jagged.
@@ -173,7 +226,8 @@ void check_cache() {
     cuda::pack_rows(card, {pinned.on_card(), reinterpret_cast<const cuda::RowMove*>(moves.data()), 0, moves.size()},
                     nullptr);
     std::vector<float> got(20 * 24), expected(20 * 24);
-    const cuda::BagField field{card, numbers.data(), nullptr, nullptr, 0, cuda::kZeroRow, cuda::kPaddingRow, {}, true};
+    const cuda::BagField field{card, numbers.data(), nullptr,           nullptr, 20,
+                               0,    cuda::kZeroRow, cuda::kPaddingRow, {},      true};
     cuda::pool_bags(&field, 1, {got.data(), 24, 20}, nullptr, nullptr);
     twin.table->lookup(keys, {expected.data(), 24}, 1, nullptr);
     CHECK(same_bits(got.data(), expected.data(), got.size()));
@@ -227,6 +281,8 @@ void check_row_numbers() {
 
 int main() {
   check_formats();
+  check_codes();
+  check_wild_offsets();
   check_groups();
   check_cache();
   check_hot_rows();

@@ -111,7 +111,7 @@ def _pool(fields: Sequence[_Field], shape: tuple[int, int], call: _Call) -> Any:
         out = output_array(out, shape)
     elif out is not None and getattr(out, "__cuda_array_interface__", {"data": (0, False)})["data"][1]:
         raise ArgumentError("out: expected a writable array, got a read-only one")
-    counts = call.check and any(f.rows.strict and is_on_device(f.bags.values) for f in fields)
+    counts = call.check and any(f.rows.strict and not isinstance(f.bags.values, np.ndarray) for f in fields)
     native = [(f.rows.native, *f.bags[:3], f.mode, f.column, f.rows.missing, f.rows.padding) for f in fields]
     result, unknown = _cuda.pool(native, out, shape, counts, call.on_device, stream_handle(call.stream))
     if unknown:
@@ -218,7 +218,7 @@ class GpuTable:
 
         values, shape = self._rows.values("keys", keys)
         n = math.prod(shape)
-        if not is_on_device(values):
+        if isinstance(values, np.ndarray):
             values = values.reshape(-1)
         if out is not None and not is_on_device(out):
             out = output_array(out, (*shape, self.dim)).reshape(n, self.dim)
@@ -243,7 +243,8 @@ class GpuTable:
         Parameters
         ----------
         values, offsets, weights, mode
-            As for `EmbeddingTable.pool`; or int64, int64 and float32 arrays on the GPU, where `offsets` are trusted.
+            As for `EmbeddingTable.pool`; or int64, int64 and float32 arrays on the GPU. There no one checks `offsets`:
+            one that is negative or beyond the values counts as their end.
         out, on_device, stream, check
             As for `lookup`; `out` has the shape (bags, d).
 

@@ -109,5 +109,9 @@ inline void load_matrices_x2(std::uint32_t (&out)[2], const void* shared, unsign
 
 using semblance::float_to_half;
 using semblance::half_to_float;
+template <int kWhich>
+float half_of(std::uint32_t pair) {
+  return half_to_float(static_cast<std::uint16_t>(pair >> 16 * kWhich));
+}
 
 }  // namespace semblance::cuda
