@@ -2,6 +2,7 @@
 #pragma once
 
 #include "graph_api.hpp"
+#include "row_codes.cuh"
 #include "selection.cuh"
 #include "warp.cuh"
 
@@ -123,42 +124,30 @@ __device__ inline void score_keys(const GraphRows& rows, const float* query, Key
   __syncthreads();
 }
 
-// The sum over the block, for every thread; `shared` has room for one a warp. A barrier as well.
-template <class T>
-__device__ inline T block_sum(T value, T* shared) {
-  value = warp_sum(value);
-  if (lane() == 0) shared[warp()] = value;
-  __syncthreads();
-  T sum{};
-  for (unsigned w = 0; w < blockDim.x / kWarp; ++w) sum += shared[w];
-  __syncthreads();
-  return sum;
-}
-
-// A query in the form that `rows` are scored against, zeros up to a whole piece. `shared` holds a float a warp.
-__device__ inline void load_query(const GraphRows& rows, const GraphQueries& queries, std::size_t number, float* query,
-                                  float* shared) {
+// A query in the form that `rows` are scored against, zeros up to a whole piece.
+__device__ inline void load_query(const GraphRows& rows, const GraphQueries& queries, std::size_t number,
+                                  float* query) {
   const bool packed = rows.codes == GraphCodes::bits && rows.centre == nullptr;
   const unsigned step = rows.codes == GraphCodes::bits ? 32 : 1;
   const unsigned columns =
       (rows.dim + graph_columns(rows.codes) - 1) / graph_columns(rows.codes) * (graph_columns(rows.codes) / step);
   const auto* values = static_cast<const float*>(queries.values) + (packed ? 0 : number * rows.dim);
   const auto* bytes = static_cast<const unsigned char*>(queries.values) + number * (rows.dim / 8);
-  float factor = 1.0F;
-  if (queries.unit) {
-    float squares = 0.0F;
-    for (unsigned j = threadIdx.x; j < rows.dim; j += blockDim.x) squares = __fmaf_rn(values[j], values[j], squares);
-    factor = __fdiv_rn(1.0F, __fsqrt_rn(block_sum(squares, shared)));
+  double factor = 1.0;
+  if (queries.unit) {  // each warp sums all of it, so that the bits do not hang on how many warps there are
+    double squares = 0;
+    for (unsigned j = lane(); j < rows.dim; j += kWarp) squares += double{values[j]} * double{values[j]};
+    factor = 1.0 / sqrt(warp_sum(squares));
   }
   for (unsigned j = threadIdx.x; j < columns; j += blockDim.x) {
     if (rows.codes != GraphCodes::bits) {
-      query[j] = j < rows.dim ? __fmul_rn(values[j], factor) : 0.0F;
+      query[j] = j < rows.dim ? scaled(values[j], factor) : 0.0F;
       continue;
     }
     std::uint32_t word = 0;
     for (unsigned b = 0; b < 32 && 32 * j + b < rows.dim; ++b) {
       const unsigned at = 32 * j + b;
-      const bool set = packed ? (bytes[at / 8] >> at % 8 & 1U) != 0 : __fmul_rn(values[at], factor) > rows.centre[at];
+      const bool set = packed ? (bytes[at / 8] >> at % 8 & 1U) != 0 : scaled(values[at], factor) > rows.centre[at];
       word |= set ? 1U << b : 0U;
     }
     query[j] = __uint_as_float(word);

@@ -67,14 +67,14 @@ struct Shape {
   unsigned pool, fresh, seen, query;
 
   __host__ __device__ std::size_t bytes() const {
-    return (pool + fresh) * sizeof(Key) + (seen + query + 2 * kWarp + 2) * sizeof(float);
+    return (pool + fresh) * sizeof(Key) + (seen + query + kWarp + 2) * sizeof(float);
   }
 };
 
 struct Shared {
   Key *pool, *fresh;
   std::uint32_t* seen;
-  float *query, *sums;
+  float* query;
   std::uint32_t *parents, *taken, *added;  // at most a warp of parents, how many they are; rows in `fresh`
 
   __device__ explicit Shared(const Shape& shape)
@@ -82,8 +82,7 @@ struct Shared {
         fresh(pool + shape.pool),
         seen(reinterpret_cast<std::uint32_t*>(fresh + shape.fresh)),
         query(reinterpret_cast<float*>(seen + shape.seen)),
-        sums(query + shape.query),
-        parents(reinterpret_cast<std::uint32_t*>(sums + kWarp)),
+        parents(reinterpret_cast<std::uint32_t*>(query + shape.query)),
         taken(parents + kWarp),
         added(taken + 1) {}
 };
@@ -163,7 +162,7 @@ __global__ void walk_kernel(const GraphView graph, const WalkJob job) {
   const Shape shape = job.shape;
   const Shared s(shape);
   const unsigned walk = blockIdx.x % job.walks;
-  load_query(graph.walk, job.queries, blockIdx.x / job.walks, s.query, s.sums);
+  load_query(graph.walk, job.queries, blockIdx.x / job.walks, s.query);
   for (unsigned i = threadIdx.x; i < shape.pool; i += blockDim.x) s.pool[i] = kLastKey;
   if (threadIdx.x == 0) *s.added = 0;
   Seen{s.seen, shape.seen}.clear();
@@ -210,7 +209,7 @@ template <GraphCodes kCodes, bool kSecond>
 __global__ void scan_kernel(const GraphView graph, const ScanJob job) {
   const Shape shape = job.shape;
   const Shared s(shape);
-  load_query(graph.walk, job.queries, blockIdx.x / job.parts, s.query, s.sums);
+  load_query(graph.walk, job.queries, blockIdx.x / job.parts, s.query);
   for (unsigned i = threadIdx.x; i < shape.pool; i += blockDim.x) s.pool[i] = kLastKey;
   __syncthreads();
   for (std::uint32_t first = blockIdx.x % job.parts * shape.fresh; first < job.count;
@@ -263,7 +262,7 @@ template <GraphCodes kCodes, bool kSecond, bool kFine>
 __global__ void finish_kernel(const GraphView graph, const FinishJob job) {
   const Shape shape = job.shape;
   const Shared s(shape);
-  if constexpr (kFine) load_query(graph.fine, job.queries, blockIdx.x, s.query, s.sums);
+  if constexpr (kFine) load_query(graph.fine, job.queries, blockIdx.x, s.query);
   for (unsigned i = threadIdx.x; i < shape.pool; i += blockDim.x) s.pool[i] = kLastKey;
   __syncthreads();
   for (std::uint32_t l = 0; l < job.lists; ++l) {

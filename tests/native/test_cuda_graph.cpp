@@ -132,6 +132,8 @@ struct Question {
   std::uint32_t k = 10, ef = 64, walks = 1, width = 2;
   const std::vector<std::uint32_t>* allowed = nullptr;  // bits of walks, rows of scans
   bool scans = false;
+  std::uint32_t parts = 3;
+  bool unit = false;
 };
 
 cuda::GraphView view(const World& world, const Question& q) {
@@ -159,12 +161,12 @@ Answer ask(const World& world, const Question& q) {
   const bool is_packed = q.walk->rows.codes == GraphCodes::bits && q.walk->rows.centre == nullptr;
   const std::vector<std::byte> bits = packed(world.asked);
   const void* values = is_packed ? static_cast<const void*>(bits.data()) : world.asked.data();
-  const cuda::GraphQueries queries{values, world.queries, false};
+  const cuda::GraphQueries queries{values, world.queries, q.unit};
   const cuda::GraphHits hits{out.ids.data(), out.distances.data(), score == GraphScore::product ? 1.0F : 0.0F, false};
   const std::uint32_t* allowed = q.allowed ? q.allowed->data() : nullptr;
   if (q.scans) {
     const auto count = static_cast<std::uint32_t>(q.allowed->size());
-    cuda::scan_rows(view(world, q), queries, {q.k, q.ef, allowed, count, 3}, hits, nullptr);
+    cuda::scan_rows(view(world, q), queries, {q.k, q.ef, allowed, count, q.parts}, hits, nullptr);
   } else {
     cuda::search_graph(view(world, q), queries, {q.k, q.ef, q.walks, q.width, 32, allowed}, hits, nullptr);
   }
@@ -261,6 +263,34 @@ void check_determinism() {
   }
 }
 
+// Cosine: a query's length, however small or large, says nothing.
+void check_lengths() {
+  World world(24, 300, 1);
+  const Coded rows = coded(GraphCodes::f32, GraphScore::product, world.rows, 24);
+  const Coded fine = coded(GraphCodes::f16, GraphScore::product, world.rows, 24);
+  const Question q{.walk = &rows, .fine = &fine, .unit = true};
+  const Answer expected = ask(world, q);
+  CHECK(check_answer(world, q, expected, nullptr) >= 0.95);
+  for (const int power : {-80, -40, 40, 60}) {
+    World other = world;
+    for (float& x : other.asked) x = std::ldexp(x, power);
+    CHECK(same(ask(other, q), expected));
+  }
+}
+
+// A query's bits do not hang on how its work was shared.
+void check_shares() {
+  World world(200, 300, 8);
+  for (std::size_t i = 0; i < world.asked.size(); ++i) world.asked[i] *= static_cast<float>(3 + i / 200);
+  const Coded rows = coded(GraphCodes::f16, GraphScore::product, world.rows, 200);
+  const Coded fine = coded(GraphCodes::f32, GraphScore::product, world.rows, 200);
+  std::vector<std::uint32_t> all(world.count);
+  for (std::uint32_t i = 0; i < world.count; ++i) all[i] = i;
+  Question q{.walk = &rows, .fine = &fine, .allowed = &all, .scans = true, .parts = 1, .unit = true};
+  const Answer alone = ask(world, q);
+  for (q.parts = 2; q.parts < 10; q.parts += 3) CHECK(same(ask(world, q), alone));
+}
+
 void check_filters() {
   const World world(24, 400, 2);
   const Coded rows = coded(GraphCodes::f32, GraphScore::squares, world.rows, 24);
@@ -303,6 +333,8 @@ int main() {
   check_forms();
   check_reordering();
   check_determinism();
+  check_lengths();
+  check_shares();
   check_filters();
   check_limits();
   return 0;
