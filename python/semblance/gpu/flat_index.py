@@ -10,7 +10,7 @@ from ..arrays import I64, Progress, count, flag, int_ids, progress_callback
 from ..errors import ArgumentError
 from ..results import Hits
 from .native import require
-from .streams import given_out, is_on_device, rows_of, stream_handle
+from .streams import given_out, rows_of, shape_of, stream_handle
 
 __all__ = ["FlatIndex"]
 
@@ -210,9 +210,7 @@ class FlatIndex:
 
 
 def _length(rows: Any) -> int:
-    if not is_on_device(rows):
-        return len(rows)
-    shape = tuple(rows.shape)
+    shape = shape_of(rows)
     if len(shape) != 2:
         raise ArgumentError(f"vectors: expected shape (n, d), got {shape}")
     return int(shape[0])

@@ -11,7 +11,7 @@ from ..arrays import F32, I64, bit_rows, count, flag, float_rows, int_ids
 from ..errors import ArgumentError
 from ..results import Hits
 from .native import require
-from .streams import given_out, is_on_device, stream_handle
+from .streams import given_out, is_on_device, shape_of, stream_handle
 
 if TYPE_CHECKING:
     from ..index import Index
@@ -217,7 +217,7 @@ class GraphIndex:
         if mode not in ("auto", "batch", "single"):
             raise ArgumentError(f"mode: expected 'auto', 'batch' or 'single', got {mode!r}")
         rows = self._queries(queries)
-        call = _Call(rows, k, ef, mode == "single" or (mode == "auto" and int(rows.shape[0]) < _FEW_QUERIES))
+        call = _Call(rows, k, ef, mode == "single" or (mode == "auto" and shape_of(rows)[0] < _FEW_QUERIES))
         kept = allowed if allowed is None or isinstance(allowed, _Allowed) else self.allow(allowed)
         to = _To(given_out(out), flag(on_device, "on_device"), stream_handle(stream))
         return self._search(call, kept, to)
@@ -270,7 +270,7 @@ class _Call(NamedTuple):
         return self.k, ef, 1, _BATCH_WIDTH, _SEEDS, False
 
     def scan(self) -> tuple[int, int, int, int, int, bool]:
-        parts = max(1, _BLOCKS // max(1, int(self.queries.shape[0])))
+        parts = max(1, _BLOCKS // max(1, shape_of(self.queries)[0]))
         return self.k, max(self.k, self.ef), parts, 1, 1, True
 
 

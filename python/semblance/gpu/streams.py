@@ -9,7 +9,7 @@ import numpy as np
 from ..arrays import describe, float_rows
 from ..errors import ArgumentError
 
-__all__ = ["given_out", "is_on_device", "rows_of", "stream_handle"]
+__all__ = ["given_out", "is_on_device", "rows_of", "shape_of", "stream_handle"]
 
 _CUDA_DEVICES = (2, 13)  # DLPack: memory of a CUDA device, managed memory
 
@@ -21,6 +21,12 @@ def is_on_device(value: Any) -> bool:
     if hasattr(value, "__cuda_array_interface__"):
         return True
     return hasattr(value, "__dlpack_device__") and int(value.__dlpack_device__()[0]) in _CUDA_DEVICES
+
+
+def shape_of(value: Any) -> tuple[int, ...]:
+    """Return the shape of an array; ONNX Runtime's values have a method of that name."""
+    shape = value.shape
+    return tuple(shape() if callable(shape) else shape)
 
 
 def rows_of(value: Any, name: str, dim: int) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ArgumentError, NotFoundError, UnsupportedError
 from .native import require
-from .streams import is_on_device, stream_handle
+from .streams import is_on_device, shape_of, stream_handle
 
 if TYPE_CHECKING:
     from ..tables import EmbeddingTable
@@ -64,7 +64,7 @@ class _Rows:
             raise UnsupportedError(
                 f"{where}: expected keys of the host for a table with keys, changes or a cache of rows"
             )
-        return keys, tuple(keys.shape)
+        return keys, shape_of(keys)
 
     def bags(self, where: str, entry: Any) -> _Bags:
         """Keys, one a bag, or (values, offsets) or (values, offsets, weights)."""
@@ -82,7 +82,7 @@ class _Rows:
         weights = parts[2] if len(parts) == 3 else None
         if weights is not None and not is_on_device(weights):
             weights = float_array(where, weights, f"({shape[0]},)", 1)
-        return _Bags(values, offsets, weights, max(int(offsets.shape[0]) - 1, 0))
+        return _Bags(values, offsets, weights, max(shape_of(offsets)[0] - 1, 0))
 
 
 class _Field(NamedTuple):
