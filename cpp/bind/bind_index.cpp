@@ -14,7 +14,7 @@ namespace semblance::bind {
 namespace {
 
 constexpr std::string_view kLinkCodes = "b1";
-constexpr std::size_t kCheckedRows = 1024;  // between two looks at Ctrl-C
+constexpr std::size_t kCheckedLists = 1024;  // at a time, and between two looks at Ctrl-C
 
 using Ids = py::array_t<std::int64_t>;
 using Floats = py::array_t<float>;
@@ -33,15 +33,12 @@ const std::byte* rows_of(const py::array& rows, const char* name, const IndexPar
 }
 
 // Many rows take a while: it can be interrupted.
-void check_rows(const std::byte* rows, std::size_t n, const IndexParams& params, const char* name, Monitor* monitor) {
+void check_rows(const std::byte* rows, std::size_t n, const IndexParams& params, const char* name, std::size_t threads,
+                Monitor* monitor) {
   if (is_binary(params.metric)) return;
   const bool half = params.metric != Metric::cosine && (params.codes == "f16" || params.rerank == "f16");
-  const Matrix<const float> all{reinterpret_cast<const float*>(rows), n, params.dim};
-  const VectorRules rules{params.metric, half ? kMaxHalf : kNoLimit, name};
-  StillMonitor still(monitor, 0, n);
-  parallel_for(
-      n, 1, kCheckedRows,
-      [&](std::size_t begin, std::size_t end, std::size_t) { check_vectors(all, begin, end, rules); }, &still);
+  check_vectors({reinterpret_cast<const float*>(rows), n, params.dim},
+                {params.metric, half ? kMaxHalf : kNoLimit, name}, threads, monitor);
 }
 
 Ids add(BoundIndex& self, const py::array& rows, const std::optional<py::array>& ids, bool replace, std::size_t threads,
@@ -54,7 +51,7 @@ Ids add(BoundIndex& self, const py::array& rows, const std::optional<py::array>&
   Ids given(static_cast<py::ssize_t>(n));
   std::int64_t* out = given.mutable_data();
   monitored(progress, [&](Monitor* monitor) {
-    check_rows(input, n, self.index.params(), "vectors", monitor);
+    check_rows(input, n, self.index.params(), "vectors", threads, monitor);
     self.index.add({input, wanted, n}, replace, threads, monitor, out);
   });
   return given;
@@ -72,24 +69,35 @@ py::array_t<std::uint8_t> node_levels(std::size_t n, std::size_t degree, std::ui
   return out;
 }
 
-// One level's lists: every node has a place on the level, every link names another node of it.
-LevelLists level_lists(const py::array& nodes, const py::array& lists, std::size_t level, const Graph& graph) {
+LevelLists level_lists(const py::array& nodes, const py::array& lists, std::size_t degree) {
   const std::uint32_t* members = require_array<std::uint32_t>(nodes, "nodes", 1);
-  const std::uint32_t* links = require_array<std::uint32_t>(lists, "lists", 2, graph.degree(level));
-  const auto count = static_cast<std::size_t>(nodes.shape(0)), degree = graph.degree(level);
+  const std::uint32_t* links = require_array<std::uint32_t>(lists, "lists", 2, degree);
+  const auto count = static_cast<std::size_t>(nodes.shape(0));
   if (static_cast<std::size_t>(lists.shape(0)) != count)
     throw ArgumentError(expected("lists", std::to_string(count) + " lists, one a node", describe(lists)));
+  return {members, links, count};
+}
+
+// Every node has a place on the level, every link names another node of it.
+void check_lists(const LevelLists& lists, std::size_t level, const Graph& graph, std::size_t threads,
+                 Monitor* monitor) {
+  const std::size_t degree = graph.degree(level);
   const auto belongs = [&](std::uint32_t node) { return node < graph.size() && graph.level(node) >= level; };
-  for (std::size_t i = 0; i < count; ++i) {
-    if (!belongs(members[i]))
-      throw ArgumentError(expected("nodes", "nodes of level " + std::to_string(level), std::to_string(members[i])));
-    const std::uint32_t* list = links + i * degree;
+  const auto check = [&](std::uint32_t node, const std::uint32_t* list) {
+    if (!belongs(node))
+      throw ArgumentError(expected("nodes", "nodes of level " + std::to_string(level), std::to_string(node)));
     for (std::size_t j = 0; j < degree && list[j] != kNoSlot; ++j)
-      if (!belongs(list[j]) || list[j] == members[i] || std::find(list, list + j, list[j]) != list + j)
+      if (!belongs(list[j]) || list[j] == node || std::find(list, list + j, list[j]) != list + j)
         throw ArgumentError(
             expected("lists", "different other nodes of level " + std::to_string(level), std::to_string(list[j])));
-  }
-  return {members, links, count};
+  };
+  StillMonitor still(monitor, 0, graph.size());
+  parallel_for(
+      lists.count, threads, kCheckedLists,
+      [&](std::size_t begin, std::size_t end, std::size_t) {
+        for (std::size_t i = begin; i < end; ++i) check(lists.nodes[i], lists.lists + i * degree);
+      },
+      &still);
 }
 
 // Adds the first rows with the graph that was made for them: (nodes, lists) a level, from the base on.
@@ -105,13 +113,15 @@ Ids add_linked(BoundIndex& self, const py::array& rows, const std::optional<py::
   if (!params.has_graph || self.index.moment().rows->count.load() > 0)
     throw ArgumentError(expected("index", "an index of kind 'hnsw' without rows", "another"));
   Graph graph(params.max_degree, params.seed);
-  graph.grow(n);
   std::vector<LevelLists> lists;
-  for (const auto& [nodes, links] : levels) lists.push_back(level_lists(nodes, links, lists.size(), graph));
+  for (const auto& [nodes, links] : levels) lists.push_back(level_lists(nodes, links, graph.degree(lists.size())));
   Ids given(static_cast<py::ssize_t>(n));
   std::int64_t* out = given.mutable_data();
   monitored(progress, [&](Monitor* monitor) {
-    check_rows(input, n, params, "vectors", monitor);
+    graph.grow(n);
+    for (std::size_t level = 0; level < lists.size(); ++level)
+      check_lists(lists[level], level, graph, threads, monitor);
+    check_rows(input, n, params, "vectors", threads, monitor);
     self.index.add({input, wanted, n, &lists}, false, threads, monitor, out);
   });
   return given;
@@ -142,7 +152,7 @@ py::tuple search(const BoundIndex& self, const py::array& rows, std::size_t k, s
   float* out_distances = distances.mutable_data();
   const SearchOptions options = options_of(k, ef, exact, allowed, threads);
   monitored(py::none(), [&](Monitor* monitor) {
-    check_rows(queries.data, n, self.index.params(), "queries", monitor);
+    check_rows(queries.data, n, self.index.params(), "queries", threads, monitor);
     self.index.search(queries, options, monitor, {out_ids, out_distances});
   });
   return py::make_tuple(std::move(ids), std::move(distances));
@@ -153,7 +163,7 @@ py::tuple within(const BoundIndex& self, const py::array& rows, float radius, st
   const VectorIndex::Queries queries = queries_of(self, rows, each);
   const SearchOptions options = options_of(1, ef, exact, allowed, threads);
   RangeResult result = monitored(py::none(), [&](Monitor* monitor) {
-    check_rows(queries.data, queries.n, self.index.params(), "queries", monitor);
+    check_rows(queries.data, queries.n, self.index.params(), "queries", threads, monitor);
     return self.index.within(queries, radius, options, monitor);
   });
   return py::make_tuple(take_vector(std::move(result.offsets)), take_vector(std::move(result.ids)),
@@ -387,8 +397,8 @@ py::tuple exact(const py::array& vectors, const py::array& queries, std::size_t 
   problem.ids = ids.mutable_data();
   problem.distances = distances.mutable_data();
   monitored(py::none(), [&](Monitor* monitor) {
-    check_rows(problem.rows, problem.n_rows, params, "vectors", monitor);
-    check_rows(problem.queries, problem.n_queries, params, "queries", monitor);
+    check_rows(problem.rows, problem.n_rows, params, "vectors", threads, monitor);
+    check_rows(problem.queries, problem.n_queries, params, "queries", threads, monitor);
     search_exactly(problem, monitor);
   });
   return py::make_tuple(std::move(ids), std::move(distances));

@@ -13,5 +13,6 @@ void register_cuda_flat(py::module_& m);
 void register_cuda_tables(py::module_& m);
 void register_cuda_graph(py::module_& m);
 void register_cuda_knn(py::module_& m);
+void register_emulated(py::module_& m);  // tests/native/emulated/bind_emulated.cpp
 
 }  // namespace semblance::bind

@@ -18,8 +18,6 @@ namespace {
 using kernels::RowFormat;
 using kernels::Score;
 
-constexpr std::size_t kCheckedRows = 1024;  // between two looks at Ctrl-C
-
 RowFormat parse_codes(const std::string& codes) {
   if (codes == "f32") return RowFormat::f32;
   return codes == "bf16" ? RowFormat::bf16 : RowFormat::i8;
@@ -31,7 +29,7 @@ cuda::FlatShape shape_of(std::size_t dim, Metric metric, const std::string& code
 
 // Which rows may be returned, as bits on the card.
 struct FlatAllowed {
-  cuda::Memory bits;
+  std::shared_ptr<std::byte> bits;
   std::size_t rows;  // that there were when it was made
 };
 
@@ -49,8 +47,9 @@ class BoundFlat {
     return rows_.bytes() + ids_on_card_.bytes();
   }
 
-  void add(const py::object& vectors, const py::array& ids, std::uintptr_t stream_handle, const py::object& progress) {
-    const cuda::Stream stream = stream_from(stream_handle);
+  void add(const py::object& vectors, const py::array& ids, const py::object& on, const py::object& progress) {
+    const cuda::DeviceGuard guard(device_);
+    const cuda::Stream stream = given_stream(on).handle;
     const GivenArray given = given_array(vectors, "vectors", stream);
     const cuda::Floats rows = given_rows(given, "vectors", rows_.shape().dim);
     const std::int64_t* wanted = require_array<std::int64_t>(ids, "ids", 1);
@@ -65,7 +64,9 @@ class BoundFlat {
     });
   }
 
-  std::shared_ptr<FlatAllowed> allow(const py::array& ids) const {
+  // In the order of a stream, or lasting.
+  std::shared_ptr<FlatAllowed> allow(const py::array& ids, const std::optional<GivenStream>& stream) const {
+    const cuda::DeviceGuard guard(device_);
     const std::int64_t* wanted = require_array<std::int64_t>(ids, "allowed", 1);
     const auto n = static_cast<std::size_t>(ids.shape(0));
     return without_gil([&] {
@@ -77,41 +78,40 @@ class BoundFlat {
       }
       auto out = std::make_shared<FlatAllowed>();
       out->rows = rows_.size();
-      out->bits = cuda::Memory(bits.size() * sizeof bits[0]);
-      cuda::copy(out->bits.data(), bits.data(), out->bits.bytes(), nullptr);
-      cuda::synchronize(nullptr);
+      out->bits = device_copy(bits.data(), bits.size() * sizeof bits[0], stream);
       return out;
     });
   }
 
   py::tuple search(const py::object& queries, std::size_t k, const std::shared_ptr<FlatAllowed>& allowed,
-                   const py::object& out, bool on_device, std::uintptr_t stream_handle) const {
-    const cuda::Stream stream = stream_from(stream_handle);
-    const GivenArray given = given_array(queries, "queries", stream);
+                   const py::object& out, bool on_device, const py::object& on) const {
+    const cuda::DeviceGuard guard(device_);
+    const GivenStream stream = given_stream(on);
+    const GivenArray given = given_array(queries, "queries", stream.handle);
     const cuda::Floats input = given_rows(given, "queries", rows_.shape().dim);
-    HitArrays hits(out, {static_cast<std::int64_t>(input.n), static_cast<std::int64_t>(k)}, stream);
+    HitArrays hits(out, {static_cast<std::int64_t>(input.n), static_cast<std::int64_t>(k)}, stream, on_device);
     monitored(py::none(), [&](Monitor* monitor) {
-      if (!input.on_device) check(input, "queries", stream, monitor);
+      if (!input.on_device) check(input, "queries", stream.handle, monitor);
       hits.allocate();
       const std::shared_lock lock(mutex_);
       if (allowed && allowed->rows != rows_.size())
         throw ArgumentError(expected("allowed", "a filter of the " + std::to_string(rows_.size()) + " rows there are",
                                      "one of " + std::to_string(allowed->rows) + " (allow() makes another)"));
-      enqueue(input, k, allowed.get(), hits, stream);
+      enqueue(input, k, allowed.get(), hits, stream.handle);
     });
-    return hits.results(on_device);
+    return hits.results();
   }
 
  private:
   void enqueue(cuda::Floats input, std::size_t k, const FlatAllowed* allowed, const HitArrays& out,
                cuda::Stream stream) const {
     const std::size_t places = input.n * k, row_bytes = rows_.shape().dim * sizeof(float);
-    const cuda::Memory upload(input.on_device ? 0 : input.n * row_bytes, stream);
-    if (!input.on_device) cuda::copy(upload.data(), input.data, upload.bytes(), stream);
+    const cuda::Memory upload =
+        input.on_device ? cuda::Memory() : uploaded(input.data, input.n * row_bytes, stream, out.returns_early());
     const cuda::Memory rows(places * sizeof(std::uint32_t), stream), scores(places * sizeof(float), stream);
     rows_.search({input.on_device ? input.data : upload.as<float>(), input.n, k,
-                  allowed != nullptr ? allowed->bits.as<std::uint32_t>() : nullptr, rows.as<std::uint32_t>(),
-                  scores.as<float>()},
+                  allowed != nullptr ? reinterpret_cast<const std::uint32_t*>(allowed->bits.get()) : nullptr,
+                  rows.as<std::uint32_t>(), scores.as<float>()},
                  stream);
     const auto metric = metric_ == Metric::l2   ? cuda::DistanceOf::squares
                         : metric_ == Metric::ip ? cuda::DistanceOf::product
@@ -125,16 +125,7 @@ class BoundFlat {
   void check(cuda::Floats rows, const char* name, cuda::Stream stream, Monitor* monitor) const {
     const std::size_t dim = rows_.shape().dim;
     if (rows.n == 0) return;
-    if (!rows.on_device) {
-      const Matrix<const float> all{rows.data, rows.n, dim};
-      StillMonitor still(monitor, 0, rows.n);
-      return parallel_for(
-          rows.n, 1, kCheckedRows,
-          [&](std::size_t begin, std::size_t end, std::size_t) {
-            check_vectors(all, begin, end, {metric_, kNoLimit, name});
-          },
-          &still);
-    }
+    if (!rows.on_device) return check_vectors({rows.data, rows.n, dim}, {metric_, kNoLimit, name}, 0, monitor);
     const cuda::Memory bad(sizeof(std::uint32_t), stream);
     std::uint32_t first = 0;
     cuda::find_bad_row(rows.data, rows.n, dim, metric_ == Metric::cosine, bad.as<std::uint32_t>(), stream);
@@ -168,6 +159,7 @@ class BoundFlat {
     }
   }
 
+  const int device_ = cuda::device_number();
   const Metric metric_;
   mutable std::shared_mutex mutex_;
   cuda::FlatRows rows_;
@@ -185,7 +177,14 @@ void register_cuda_flat(py::module_& m) {
       .def("__len__", &BoundFlat::size)
       .def("nbytes", &BoundFlat::bytes)
       .def("add", &BoundFlat::add, py::arg("vectors"), py::arg("ids"), py::arg("stream"), py::arg("progress"))
-      .def("allow", &BoundFlat::allow, py::arg("ids"))
+      .def(
+          "allow", [](const BoundFlat& self, const py::array& ids) { return self.allow(ids, {}); }, py::arg("ids"))
+      .def(
+          "allow_for",
+          [](const BoundFlat& self, const py::array& ids, const py::object& stream) {
+            return self.allow(ids, given_stream(stream));
+          },
+          py::arg("ids"), py::arg("stream"))
       .def("search", &BoundFlat::search, py::arg("queries"), py::arg("k"), py::arg("allowed"), py::arg("out"),
            py::arg("on_device"), py::arg("stream"));
 }

@@ -14,8 +14,6 @@ namespace {
 using cuda::Memory;
 using cuda::Stream;
 
-constexpr std::size_t kCheckedRows = 1024;  // between two looks at Ctrl-C
-
 cuda::GraphCodes graph_codes_of(const std::string& name) {
   if (name == "f32") return cuda::GraphCodes::f32;
   if (name == "f16") return cuda::GraphCodes::f16;
@@ -28,47 +26,51 @@ cuda::GraphScore graph_score_of(Metric metric, cuda::GraphCodes codes) {
   return metric == Metric::l2 ? cuda::GraphScore::squares : cuda::GraphScore::product;
 }
 
-Memory to_card(const void* data, std::size_t bytes) {
-  Memory out(bytes);
-  cuda::copy(out.data(), data, bytes, nullptr);
-  return out;
+// Copies what lies at `data` to memory of the card, and has `data` point there.
+template <class T>
+void to_card(Memory& memory, const T*& data, std::size_t count) {
+  memory = Memory(count * sizeof(T));
+  cuda::copy(memory.data(), data, memory.bytes(), nullptr);
+  data = memory.as<T>();
 }
 
 // Codes on the card. From Python: (name, rows uint8 (n, bytes of a row), scales f32 (n,) or None, centre f32 (dim,) or
 // None).
-using CodesTuple = std::tuple<std::string, py::array, py::object, py::object>;
+using CodesTuple = std::tuple<std::string, py::array, std::optional<py::array>, std::optional<py::array>>;
 
 struct CardCodes {
-  cuda::GraphRows rows{};
+  cuda::GraphRows rows{};  // of the host until they are sent
+  std::size_t count = 0;
   Memory data, scales, centre;
 
   CardCodes() = default;
-  CardCodes(const CodesTuple& tuple, std::size_t n, std::size_t dim, Metric metric) {
+  CardCodes(const CodesTuple& tuple, std::size_t n, std::size_t dim, Metric metric) : count(n) {
     const auto& [name, codes, scale, middle] = tuple;
     rows.codes = graph_codes_of(name);
     rows.score = graph_score_of(metric, rows.codes);
     rows.dim = static_cast<std::uint32_t>(dim);
-    const std::size_t stride = cuda::graph_row_bytes(rows.codes, dim);
-    require<std::uint8_t>("rows", codes, {static_cast<py::ssize_t>(n), static_cast<py::ssize_t>(stride)});
-    data = to_card(codes.data(), n * stride);
-    rows.data = data.data();
-    const auto floats = [](const char* where, const py::object& object, std::size_t size, Memory& memory) {
-      if (object.is_none()) return static_cast<const float*>(nullptr);
-      const auto values = vector_of<float>(where, py::array(object), static_cast<py::ssize_t>(size));
-      memory = to_card(values.data(), values.size_bytes());
-      return static_cast<const float*>(memory.as<float>());
+    require<std::uint8_t>("rows", codes, {static_cast<py::ssize_t>(n), static_cast<py::ssize_t>(stride())});
+    rows.data = static_cast<const std::byte*>(codes.data());
+    const auto floats = [](const char* where, const std::optional<py::array>& values, std::size_t size) {
+      return values ? vector_of<float>(where, *values, static_cast<py::ssize_t>(size)).data() : nullptr;
     };
-    rows.scales = floats("scales", scale, n, scales);
-    rows.centre = floats("centre", middle, dim, centre);
+    rows.scales = floats("scales", scale, n);
+    rows.centre = floats("centre", middle, dim);
     if (rows.codes == cuda::GraphCodes::i8 && rows.scales == nullptr)
       throw ArgumentError(expected("scales", "one a row of i8", "None"));
   }
+  void send() {
+    to_card(data, rows.data, count * stride());
+    if (rows.scales != nullptr) to_card(scales, rows.scales, count);
+    if (rows.centre != nullptr) to_card(centre, rows.centre, rows.dim);
+  }
+  std::size_t stride() const { return cuda::graph_row_bytes(rows.codes, rows.dim); }
   std::size_t bytes() const { return data.bytes() + scales.bytes() + centre.bytes(); }
 };
 
 // Which rows may be returned: bits for walks, a list for scans.
 struct GraphAllowed {
-  Memory bits, rows;
+  std::shared_ptr<std::byte> bits, rows;
   std::size_t count = 0;
 };
 
@@ -80,68 +82,76 @@ class BoundGraph {
     require<std::uint32_t>("links", links, {static_cast<py::ssize_t>(n_), kAnySize});
     const auto names = vector_of<std::int64_t>("ids", ids);
     const auto degree = static_cast<std::uint32_t>(links.shape(1));
-    check_links({static_cast<const std::uint32_t*>(links.data()), n_ * degree}, entry);
     walk_ = CardCodes(walk, n_, dim, metric_);
     if (fine) fine_ = CardCodes(*fine, n_, dim, metric_);
-    links_ = to_card(links.data(), n_ * degree * sizeof(std::uint32_t));
-    ids_ = to_card(names.data(), names.size_bytes());
-    cuda::synchronize(nullptr);
     view_ = {
-        walk_.rows, fine_.rows, links_.as<std::uint32_t>(), ids_.as<std::int64_t>(), static_cast<std::uint32_t>(n_),
-        degree,     entry};
+        {},     {},   static_cast<const std::uint32_t*>(links.data()), names.data(), static_cast<std::uint32_t>(n_),
+        degree, entry};
+    without_gil([&] {
+      check_links({view_.links, n_ * degree}, entry);
+      walk_.send();
+      if (fine) fine_.send();
+      to_card(links_, view_.links, n_ * degree);
+      to_card(ids_, view_.ids, n_);
+      cuda::synchronize(nullptr);
+    });
+    view_.walk = walk_.rows;
+    view_.fine = fine_.rows;
   }
 
   std::size_t size() const { return n_; }
   std::size_t bytes() const { return walk_.bytes() + fine_.bytes() + links_.bytes() + ids_.bytes(); }
 
-  // Of the numbers of rows, sorted.
-  std::shared_ptr<GraphAllowed> allow(const py::array& numbers) const {
+  // Of the numbers of rows, sorted; in the order of a stream, or lasting.
+  std::shared_ptr<GraphAllowed> allow(const py::array& numbers, const std::optional<GivenStream>& stream) const {
+    const cuda::DeviceGuard guard(device_);
     const auto rows = vector_of<std::uint32_t>("rows", numbers);
-    std::vector<std::uint32_t> bits((n_ + 31) / 32);
-    for (const std::uint32_t row : rows) {
-      if (row >= n_) throw ArgumentError(expected("rows", "rows below " + std::to_string(n_), std::to_string(row)));
-      bits[row / 32] |= 1U << row % 32;
-    }
-    auto out = std::make_shared<GraphAllowed>();
-    out->count = rows.size();
-    out->bits = to_card(bits.data(), bits.size() * sizeof bits[0]);
-    out->rows = to_card(rows.data(), rows.size_bytes());
-    cuda::synchronize(nullptr);
-    return out;
+    return without_gil([&] {
+      std::vector<std::uint32_t> bits((n_ + 31) / 32);
+      for (const std::uint32_t row : rows) {
+        if (row >= n_) throw ArgumentError(expected("rows", "rows below " + std::to_string(n_), std::to_string(row)));
+        bits[row / 32] |= 1U << row % 32;
+      }
+      return std::make_shared<GraphAllowed>(GraphAllowed{device_copy(bits.data(), bits.size() * sizeof bits[0], stream),
+                                                         device_copy(rows.data(), rows.size_bytes(), stream),
+                                                         rows.size()});
+    });
   }
 
   // (k, ef, walks, width, seeds, scans); a scan looks at every allowed row, with `walks` blocks a query.
   using Numbers = std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t, bool>;
 
   py::tuple search(const py::object& queries, const Numbers& numbers, const std::shared_ptr<GraphAllowed>& allowed,
-                   const py::object& out, bool on_device, std::uintptr_t stream_handle) const {
+                   const py::object& out, bool on_device, const py::object& on) const {
+    const cuda::DeviceGuard guard(device_);
     const auto [k, ef, walks, width, seeds, scans] = numbers;
-    const Stream stream = stream_from(stream_handle);
+    const GivenStream given_on = given_stream(on);
+    const Stream stream = given_on.handle;
     const GivenArray given = checked_queries(queries, stream);
     if (k < 1 || ef < k || ef > cuda::kMaxPool || walks < 1 || width < 1 || width > 16 || seeds < 1 || seeds > 1024)
       throw ArgumentError(expected("k, ef", "1 <= k <= ef <= " + std::to_string(cuda::kMaxPool),
                                    std::to_string(k) + ", " + std::to_string(ef)));
     if (scans && !allowed) throw ArgumentError(expected("allowed", "the rows to scan", "None"));
     const auto n = static_cast<std::size_t>(given.shape[0]);
-    HitArrays found(out, {given.shape[0], k}, stream);
+    HitArrays found(out, {given.shape[0], k}, given_on, on_device);
     monitored(py::none(), [&](Monitor* monitor) {
       if (!given.on_device) check(given, monitor);
       found.allocate();
-      const Memory upload(given.on_device ? 0 : n * query_bytes(), stream);
-      if (!given.on_device) cuda::copy(upload.data(), given.data, upload.bytes(), stream);
+      const Memory upload =
+          given.on_device ? Memory() : uploaded(given.data, n * query_bytes(), stream, found.returns_early());
       const void* values = given.on_device ? given.data : upload.data();
       const cuda::GraphQueries asked{values, n, metric_ == Metric::cosine};
       const bool from_one = metric_ == Metric::cosine || metric_ == Metric::ip;
       const cuda::GraphHits hits{found.ids(), found.distances(), from_one ? 1.0F : 0.0F, metric_ == Metric::cosine};
       if (scans) {
-        const cuda::GraphScan scan{k, ef, allowed->rows.as<std::uint32_t>(), static_cast<std::uint32_t>(allowed->count),
-                                   walks};
+        const cuda::GraphScan scan{k, ef, reinterpret_cast<const std::uint32_t*>(allowed->rows.get()),
+                                   static_cast<std::uint32_t>(allowed->count), walks};
         return cuda::scan_rows(view_, asked, scan, hits, stream);
       }
-      const std::uint32_t* bits = allowed ? allowed->bits.as<std::uint32_t>() : nullptr;
+      const auto* bits = allowed ? reinterpret_cast<const std::uint32_t*>(allowed->bits.get()) : nullptr;
       cuda::search_graph(view_, asked, {k, ef, walks, width, seeds, bits}, hits, stream);
     });
-    return found.results(on_device);
+    return found.results();
   }
 
  private:
@@ -168,17 +178,11 @@ class BoundGraph {
 
   void check(const GivenArray& given, Monitor* monitor) const {
     if (is_binary(metric_) || given.shape[0] == 0) return;
-    const Matrix<const float> all{static_cast<const float*>(given.data), static_cast<std::size_t>(given.shape[0]),
-                                  walk_.rows.dim};
-    StillMonitor still(monitor, 0, all.rows);
-    parallel_for(
-        all.rows, 1, kCheckedRows,
-        [&](std::size_t begin, std::size_t end, std::size_t) {
-          check_vectors(all, begin, end, {metric_, kNoLimit, "queries"});
-        },
-        &still);
+    check_vectors({static_cast<const float*>(given.data), static_cast<std::size_t>(given.shape[0]), walk_.rows.dim},
+                  {metric_, kNoLimit, "queries"}, 0, monitor);
   }
 
+  const int device_ = cuda::device_number();
   const Metric metric_;
   const std::size_t n_;
   CardCodes walk_, fine_;
@@ -202,7 +206,14 @@ void register_cuda_graph(py::module_& m) {
            py::arg("entry"))
       .def("__len__", &BoundGraph::size)
       .def("nbytes", &BoundGraph::bytes)
-      .def("allow", &BoundGraph::allow, py::arg("rows"))
+      .def(
+          "allow", [](const BoundGraph& self, const py::array& rows) { return self.allow(rows, {}); }, py::arg("rows"))
+      .def(
+          "allow_for",
+          [](const BoundGraph& self, const py::array& rows, const py::object& stream) {
+            return self.allow(rows, given_stream(stream));
+          },
+          py::arg("rows"), py::arg("stream"))
       .def("search", &BoundGraph::search, py::arg("queries"), py::arg("numbers"), py::arg("allowed"), py::arg("out"),
            py::arg("on_device"), py::arg("stream"));
 }

@@ -1,4 +1,5 @@
 // semblance._cuda: the engine on a GPU. The list of what it has, and how its failures become Python's errors.
+#include "bind/cuda_arrays.hpp"
 #include "bind/cuda_bind.hpp"
 
 namespace semblance::bind {
@@ -37,8 +38,10 @@ void register_cuda_device(py::module_& m) {
   m.attr("EMULATED") = cuda::is_emulated();
   m.def("missing", [] { return without_gil([] { return cuda::missing(); }); });
   m.def("device", &device);
-  m.def("synchronize",
-        [](std::uintptr_t stream) { without_gil([&] { cuda::synchronize(reinterpret_cast<cuda::Stream>(stream)); }); });
+  m.def(
+      "synchronize",
+      [](const py::object& stream) { without_gil([on = given_stream(stream)] { cuda::synchronize(on.handle); }); },
+      py::arg("stream"));
 }
 
 }  // namespace semblance::bind
@@ -56,4 +59,7 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
   register_cuda_tables(m);
   register_cuda_graph(m);
   register_cuda_knn(m);
+#ifdef SEMBLANCE_CUDA_EMULATED
+  register_emulated(m);
+#endif
 }

@@ -57,6 +57,7 @@ class CardTable {
   CardRows rows() const { return cuda::card_rows(format_, dim_, memory_.data(), cache_ ? cache_->slots() : count_); }
   bool cached() const { return cache_.has_value(); }
   std::size_t nbytes() const { return memory_.bytes(); }
+  int device() const { return memory_.device(); }
   std::uint64_t hits() const { return cache_ ? cache_->hits() : 0; }
   std::uint64_t misses() const { return cache_ ? cache_->misses() : 0; }
   std::mutex& turn() { return turn_; }
@@ -184,15 +185,15 @@ void check_field(const Field& field, std::size_t bags, std::size_t stride) {
 // The batch: how many bags a field has, where they go, and in whose order.
 struct Batch {
   std::size_t bags, stride;
-  Stream stream;
+  GivenStream stream;
 };
 
 Field field_of(const FieldTuple& tuple, const Batch& batch) {
   const auto& [table, values, offsets, weights, mode, column, missing, padding] = tuple;
   Field field{table,
-              {"values", values, batch.stream},
-              {"offsets", offsets, batch.stream},
-              {"weights", weights, batch.stream},
+              {"values", values, batch.stream.handle},
+              {"offsets", offsets, batch.stream.handle},
+              {"weights", weights, batch.stream.handle},
               {},
               {}};
   const auto pooling = static_cast<cuda::BagMode>(pooling_of(mode));
@@ -208,6 +209,8 @@ Field field_of(const FieldTuple& tuple, const Batch& batch) {
                 pooling,
                 resolved};
   check_field(field, batch.bags, batch.stride);
+  if (table->device() != cuda::device_number())
+    throw ArgumentError(expected("fields", "tables of one CUDA device", "tables of several"));
   return field;
 }
 
@@ -301,15 +304,15 @@ struct Output {
     const std::vector<std::int64_t> shape{static_cast<std::int64_t>(batch.bags),
                                           static_cast<std::int64_t>(batch.stride)};
     if (given.is_none() && on_device) {
-      auto memory = std::make_shared<Memory>(batch.bags * batch.stride * sizeof(float), batch.stream);
-      card = memory->as<float>();
-      object = py::cast(DeviceArray{std::move(memory), shape, 'f', sizeof(float), batch.stream});
+      const DeviceArray made = new_array(shape, 'f', sizeof(float), batch.stream);
+      card = reinterpret_cast<float*>(made.data.get());
+      object = py::cast(made);
     } else if (given.is_none() || py::isinstance<py::array>(given)) {
       py::array array = given.is_none() ? py::array_t<float>({shape[0], shape[1]}) : py::array(given);
       host = writable("out", array, {shape[0], shape[1]});
       object = array;
     } else {
-      const DeviceArray model{nullptr, shape, 'f', sizeof(float), batch.stream};
+      const DeviceArray model{nullptr, shape, 'f', sizeof(float), batch.stream.handle};
       card = static_cast<float*>(writable_like(model, given, "out"));
     }
   }
@@ -318,9 +321,10 @@ struct Output {
 // Pools every field's bags into its columns of the output. Returns that and how many values named no row, 0 where they
 // were not to be counted. With all of it on the card and nothing to count it allocates nothing and returns at once.
 py::tuple pool(const std::vector<FieldTuple>& tuples, const py::object& out, std::pair<std::size_t, std::size_t> shape,
-               bool count, bool on_device, std::uintptr_t stream_handle) {
-  const Stream stream = stream_from(stream_handle);
-  const Batch batch{shape.first, shape.second, stream};
+               bool count, bool on_device, const py::object& on) {
+  const cuda::DeviceGuard guard(tuples.empty() ? cuda::device_number() : std::get<0>(tuples[0])->device());
+  const Batch batch{shape.first, shape.second, given_stream(on)};
+  const Stream stream = batch.stream.handle;
   std::vector<Field> fields;
   for (const FieldTuple& tuple : tuples) fields.push_back(field_of(tuple, batch));
   Output output(out, on_device, batch);

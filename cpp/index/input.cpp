@@ -3,6 +3,8 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <exception>
+#include <mutex>
 #include <string>
 
 #include "core/error.hpp"
@@ -10,7 +12,8 @@
 namespace semblance {
 namespace {
 
-constexpr double kMaxSquaredNorm = 8e37;  // four times it, the largest squared distance, is still a finite f32
+constexpr double kMaxSquaredNorm = 8e37;    // four times it, the largest squared distance, is still a finite f32
+constexpr std::size_t kCheckedRows = 1024;  // at a time, and between two looks at Ctrl-C
 
 double squared_norm(const float* row, std::size_t dim) {
   double lanes[4] = {};
@@ -46,6 +49,25 @@ void check_vectors(Matrix<const float> rows, std::size_t begin, std::size_t end,
                                      "magnitudes that f16 codes hold, up to 65504",
                                      std::to_string(row[j]) + " (codes or rerank 'f32' or 'bf16' hold it)"));
   }
+}
+
+void check_vectors(Matrix<const float> rows, const VectorRules& rules, std::size_t threads, Monitor* monitor) {
+  std::mutex mutex;
+  std::size_t first = rows.rows;
+  std::exception_ptr refusal;
+  const auto body = [&](std::size_t begin, std::size_t end, std::size_t) {
+    try {
+      check_vectors(rows, begin, end, rules);
+    } catch (const ArgumentError&) {
+      const std::lock_guard lock(mutex);
+      if (begin >= first) return;
+      first = begin;
+      refusal = std::current_exception();
+    }
+  };
+  StillMonitor still(monitor, 0, rows.rows);
+  parallel_for(rows.rows, threads, kCheckedRows, body, &still);
+  if (refusal) std::rethrow_exception(refusal);
 }
 
 void normalise(const float* row, std::size_t dim, float* out) {

@@ -6,6 +6,7 @@
 
 #include "codec/codec.hpp"
 #include "core/matrix.hpp"
+#include "core/parallel.hpp"
 
 namespace semblance {
 
@@ -21,6 +22,9 @@ struct VectorRules {
 // ArgumentError where a row of [begin, end) holds NaN or infinity, has a squared norm beyond f32's range, is zero under
 // cosine, or holds too large a magnitude.
 void check_vectors(Matrix<const float> rows, std::size_t begin, std::size_t end, const VectorRules& rules);
+// All rows, on up to `threads` threads (0: all cores); names the first that is refused. The monitor may end it and is
+// told of no progress.
+void check_vectors(Matrix<const float> rows, const VectorRules& rules, std::size_t threads, Monitor* monitor);
 
 // out = row / |row|.
 void normalise(const float* row, std::size_t dim, float* out);

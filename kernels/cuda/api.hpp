@@ -44,13 +44,37 @@ std::string missing();
 // The card in use by the calling thread.
 Device device();
 int device_number();
+
+// Another card for the calling thread, for as long as this lives.
+class DeviceGuard {
+ public:
+  explicit DeviceGuard(int device);
+  DeviceGuard(const DeviceGuard&) = delete;
+  DeviceGuard& operator=(const DeviceGuard&) = delete;
+  ~DeviceGuard();
+
+ private:
+  int before_, device_;
+};
+
+// What an address belongs to. Copies from pinned memory may read it when the call that asked for them has returned;
+// pageable memory is staged before.
+struct Place {
+  int device = -1;  // of a card's own memory; -1: of the host, or of all cards
+  bool pinned = false;
+};
+Place place_of(const void* address);
+
 // True for the emulator of the tests.
 bool is_emulated();
 
 void synchronize(Stream stream);
+// What `stream` is given from now on runs when what `other` has now is done. The host does not wait.
+void follow(Stream stream, Stream other);
 
-// Memory of the card. With a stream it is taken and given back in the stream's order, cheap and fit for capture in a
-// CUDA graph: the workspace of one call. Without one it lasts, and giving it back waits for whatever uses it.
+// Memory of the card that the thread uses when it is made. With a stream it is taken and given back in the stream's
+// order, cheap and fit for capture in a CUDA graph: the workspace of one call. Without one it lasts, and giving it back
+// waits for whatever uses it.
 class Memory {
  public:
   Memory() = default;
@@ -62,6 +86,7 @@ class Memory {
 
   std::byte* data() const { return data_; }
   std::size_t bytes() const { return bytes_; }
+  int device() const { return device_; }
   template <class T>
   T* as() const {
     return reinterpret_cast<T*>(data_);
@@ -70,6 +95,7 @@ class Memory {
  private:
   std::byte* data_ = nullptr;
   std::size_t bytes_ = 0;
+  int device_ = 0;
   Stream stream_ = nullptr;
   bool ordered_ = false;
 };

@@ -311,3 +311,15 @@ def test_paths_that_cannot_be_written(held: Unchanged, tmp_path: Path) -> None:
         refuse(lambda metadata=metadata: held.index.save(tmp_path / "a.sb", metadata), "metadata")
     assert not (tmp_path / "a.sb").exists()
     held.verify()
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_the_first_of_many_bad_rows_is_named(threads: int) -> None:
+    vectors = np.ones((9000, 4), np.float32)
+    vectors[1500:] = NAN
+    index = sb.Index(4, "l2", codes="f32")
+    for _ in range(5):
+        with pytest.raises(sb.ArgumentError, match=r"vectors\[1500\]: expected finite values"):
+            index.add(vectors, threads=threads)
+    with pytest.raises(sb.ArgumentError, match=r"queries\[1500\]: expected finite values"):
+        index.search(vectors, threads=threads)

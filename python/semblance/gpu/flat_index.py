@@ -10,7 +10,7 @@ from ..arrays import I64, Progress, count, flag, int_ids, progress_callback
 from ..errors import ArgumentError
 from ..results import Hits
 from .native import require
-from .streams import given_out, is_on_device, rows_of, stream_handle
+from .streams import given_out, rows_of, shape_of
 
 __all__ = ["FlatIndex"]
 
@@ -128,7 +128,7 @@ class FlatIndex:
         wanted = following if ids is None else int_ids(ids, "ids", n)
         callback, close = progress_callback(progress, "gpu index")
         try:
-            self._native.add(rows, wanted, stream_handle(stream), callback)
+            self._native.add(rows, wanted, stream, callback)
         finally:
             close()
         if n:
@@ -178,12 +178,14 @@ class FlatIndex:
         on_device : bool
             True leaves the results on the card and does not wait for them: arrays with ``__cuda_array_interface__``,
             DLPack and ``numpy()``, written in the order of `stream`. Queries on the card are not checked: what is no
-            number gets no neighbour.
+            number gets no neighbour. They must live until the search is done.
         out : pair of arrays of the card, optional
             Where to write: int64 and float32 of shape (q, k), C-contiguous. They are what is returned, and nothing
-            waits for them. With queries on the card such a call can be captured in a CUDA graph.
+            waits for them. With queries on the card, and with what `allow` made for a filter if any, such a call can be
+            captured in a CUDA graph.
         stream : CUDA stream, optional
             In whose order the search runs: a stream of torch or CuPy, or its address; by default the default stream.
+            Results keep a stream alive, but not what an address is of.
 
         Returns
         -------
@@ -203,16 +205,14 @@ class FlatIndex:
         from .. import _cuda
 
         if allowed is not None and not isinstance(allowed, _cuda.FlatAllowed):
-            allowed = self.allow(allowed)
+            allowed = self._native.allow_for(int_ids(allowed, "allowed"), stream)
         out, on_device = given_out(out), flag(on_device, "on_device")
-        found = self._native.search(rows, k, allowed, out, on_device, stream_handle(stream))
+        found = self._native.search(rows, k, allowed, out, on_device, stream)
         return Hits._make(found)
 
 
 def _length(rows: Any) -> int:
-    if not is_on_device(rows):
-        return len(rows)
-    shape = tuple(rows.shape)
+    shape = shape_of(rows)
     if len(shape) != 2:
         raise ArgumentError(f"vectors: expected shape (n, d), got {shape}")
     return int(shape[0])

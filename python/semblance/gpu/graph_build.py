@@ -135,10 +135,10 @@ def _find_in_parts(candidates: _cuda.Candidates, vectors: F32, rule: GraphRule, 
     chosen = np.random.default_rng(rule.seed).choice(len(vectors), pivots, replace=False)
     chosen.sort()
     finder = _cuda.FlatIndex(vectors.shape[1], rule.metric, "bf16")
-    finder.add(vectors[chosen], np.arange(pivots), 0, None)
+    finder.add(vectors[chosen], np.arange(pivots), None, None)
     joined: I64 = np.concatenate(
         [
-            finder.search(vectors[at : at + PART_ROWS], 2, None, None, False, 0)[0]
+            finder.search(vectors[at : at + PART_ROWS], 2, None, None, False, None)[0]
             for at in range(0, len(vectors), PART_ROWS)
         ]
     )

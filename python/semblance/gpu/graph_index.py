@@ -11,7 +11,7 @@ from ..arrays import F32, I64, bit_rows, count, flag, float_rows, int_ids
 from ..errors import ArgumentError
 from ..results import Hits
 from .native import require
-from .streams import given_out, is_on_device, stream_handle
+from .streams import given_out, is_on_device, shape_of
 
 if TYPE_CHECKING:
     from ..index import Index
@@ -157,12 +157,20 @@ class GraphIndex:
         ArgumentError
             Wrong dtype or shape.
         """
+        rows = self._rows_of(ids)
+        return _Allowed(self._native.allow(rows), len(rows))
+
+    def _allowed_for(self, ids: Any, stream: Any) -> _Allowed:
+        """Like `allow`, for one search."""
+        rows = self._rows_of(ids)
+        return _Allowed(self._native.allow_for(rows, stream), len(rows))
+
+    def _rows_of(self, ids: Any) -> Any:
         wanted = np.unique(int_ids(ids, "allowed"))
         at = np.searchsorted(self._sorted, wanted)
         there = at < len(self._sorted)
         there[there] = self._sorted[at[there]] == wanted[there]
-        rows = np.sort(self._order[at[there]]).astype(np.uint32)
-        return _Allowed(self._native.allow(rows), len(rows))
+        return np.sort(self._order[at[there]]).astype(np.uint32)
 
     def search(
         self,
@@ -192,7 +200,8 @@ class GraphIndex:
             "batch": one block a query. "single": several blocks walk for each query, from starts of their own, with
             half of `ef` each, for latency; "auto" takes it below 64 queries.
         on_device, out, stream
-            As for `gpu.FlatIndex.search`; so a search for queries on the card can be captured in a CUDA graph.
+            As for `gpu.FlatIndex.search`; so a search for queries on the card, with what `allow` made for a filter if
+            any, can be captured in a CUDA graph.
 
         Returns
         -------
@@ -217,9 +226,9 @@ class GraphIndex:
         if mode not in ("auto", "batch", "single"):
             raise ArgumentError(f"mode: expected 'auto', 'batch' or 'single', got {mode!r}")
         rows = self._queries(queries)
-        call = _Call(rows, k, ef, mode == "single" or (mode == "auto" and int(rows.shape[0]) < _FEW_QUERIES))
-        kept = allowed if allowed is None or isinstance(allowed, _Allowed) else self.allow(allowed)
-        to = _To(given_out(out), flag(on_device, "on_device"), stream_handle(stream))
+        call = _Call(rows, k, ef, mode == "single" or (mode == "auto" and shape_of(rows)[0] < _FEW_QUERIES))
+        kept = allowed if allowed is None or isinstance(allowed, _Allowed) else self._allowed_for(allowed, stream)
+        to = _To(given_out(out), flag(on_device, "on_device"), stream)
         return self._search(call, kept, to)
 
     def _queries(self, queries: Any) -> Any:
@@ -240,7 +249,7 @@ class GraphIndex:
             return Hits(ids, distances)
         short = np.flatnonzero(ids[:, min(call.k, possible) - 1] < 0)
         if len(short):
-            everything = self.allow(self._sorted).native if native is None else native
+            everything = self._allowed_for(self._sorted, to.stream).native if native is None else native
             some = call.queries if is_on_device(call.queries) else call.queries[short]
             found = self._native.search(some, call.scan(), everything, *to)
             for whole, part in zip((ids, distances), found, strict=True):
@@ -253,7 +262,7 @@ class _To(NamedTuple):
 
     out: tuple[Any, Any] | None
     on_device: bool
-    stream: int
+    stream: Any
 
 
 class _Call(NamedTuple):
@@ -270,7 +279,7 @@ class _Call(NamedTuple):
         return self.k, ef, 1, _BATCH_WIDTH, _SEEDS, False
 
     def scan(self) -> tuple[int, int, int, int, int, bool]:
-        parts = max(1, _BLOCKS // max(1, int(self.queries.shape[0])))
+        parts = max(1, _BLOCKS // max(1, shape_of(self.queries)[0]))
         return self.k, max(self.k, self.ef), parts, 1, 1, True
 
 

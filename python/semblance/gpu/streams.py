@@ -1,4 +1,4 @@
-"""Arrays and streams of other libraries, as they come."""
+"""Arrays of other libraries, as they come."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from ..arrays import describe, float_rows
 from ..errors import ArgumentError
 
-__all__ = ["given_out", "is_on_device", "rows_of", "stream_handle"]
+__all__ = ["given_out", "is_on_device", "rows_of", "shape_of"]
 
 _CUDA_DEVICES = (2, 13)  # DLPack: memory of a CUDA device, managed memory
 
@@ -23,6 +23,12 @@ def is_on_device(value: Any) -> bool:
     return hasattr(value, "__dlpack_device__") and int(value.__dlpack_device__()[0]) in _CUDA_DEVICES
 
 
+def shape_of(value: Any) -> tuple[int, ...]:
+    """Return the shape of an array; ONNX Runtime's values have a method of that name."""
+    shape = value.shape
+    return tuple(shape() if callable(shape) else shape)
+
+
 def rows_of(value: Any, name: str, dim: int) -> Any:
     """Return an array of the card as it is, anything else as C-contiguous float32 of shape (n, dim)."""
     return value if is_on_device(value) else float_rows(value, name, dim)
@@ -33,17 +39,3 @@ def given_out(out: Any) -> tuple[Any, Any] | None:
     if out is not None and not (isinstance(out, tuple) and len(out) == 2):
         raise ArgumentError(f"out: expected a pair of arrays (ids, distances), got {describe(out)}")
     return out
-
-
-def stream_handle(stream: Any) -> int:
-    """Return the address of a CUDA stream: None (the default one), a number, or a stream of torch, CuPy or others."""
-    if stream is None:
-        return 0
-    if isinstance(stream, (int, np.integer)) and not isinstance(stream, bool) and stream >= 0:
-        return int(stream)
-    if hasattr(stream, "__cuda_stream__"):
-        return int(stream.__cuda_stream__()[1])
-    for attribute in ("cuda_stream", "ptr"):  # torch, CuPy
-        if hasattr(stream, attribute):
-            return int(getattr(stream, attribute))
-    raise ArgumentError(f"stream: expected None, a CUDA stream or its address, got {describe(stream)}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ArgumentError, NotFoundError, UnsupportedError
 from .native import require
-from .streams import is_on_device, stream_handle
+from .streams import is_on_device, shape_of
 
 if TYPE_CHECKING:
     from ..tables import EmbeddingTable
@@ -64,7 +64,7 @@ class _Rows:
             raise UnsupportedError(
                 f"{where}: expected keys of the host for a table with keys, changes or a cache of rows"
             )
-        return keys, tuple(keys.shape)
+        return keys, shape_of(keys)
 
     def bags(self, where: str, entry: Any) -> _Bags:
         """Keys, one a bag, or (values, offsets) or (values, offsets, weights)."""
@@ -82,7 +82,7 @@ class _Rows:
         weights = parts[2] if len(parts) == 3 else None
         if weights is not None and not is_on_device(weights):
             weights = float_array(where, weights, f"({shape[0]},)", 1)
-        return _Bags(values, offsets, weights, max(int(offsets.shape[0]) - 1, 0))
+        return _Bags(values, offsets, weights, max(shape_of(offsets)[0] - 1, 0))
 
 
 class _Field(NamedTuple):
@@ -109,11 +109,9 @@ def _pool(fields: Sequence[_Field], shape: tuple[int, int], call: _Call) -> Any:
     out = call.out
     if out is not None and not is_on_device(out):
         out = output_array(out, shape)
-    elif out is not None and getattr(out, "__cuda_array_interface__", {"data": (0, False)})["data"][1]:
-        raise ArgumentError("out: expected a writable array, got a read-only one")
     counts = call.check and any(f.rows.strict and not isinstance(f.bags.values, np.ndarray) for f in fields)
     native = [(f.rows.native, *f.bags[:3], f.mode, f.column, f.rows.missing, f.rows.padding) for f in fields]
-    result, unknown = _cuda.pool(native, out, shape, counts, call.on_device, stream_handle(call.stream))
+    result, unknown = _cuda.pool(native, out, shape, counts, call.on_device, call.stream)
     if unknown:
         raise NotFoundError(f"values: expected row numbers of the tables, got {unknown} that are none")
     return result

@@ -1,4 +1,5 @@
-// The part of CUDA's runtime that launchers call: memory is the host's, streams do everything at once.
+// The part of CUDA's runtime that launchers call: memory is the host's, streams do everything at once; cuda_cards.hpp
+// remembers what belongs to which card and who waited for whom.
 #pragma once
 
 #include <cstdlib>
@@ -6,6 +7,7 @@
 #include <tuple>
 
 #include "../cuda_emulation.hpp"
+#include "cuda_cards.hpp"
 
 enum cudaError_t {
   cudaSuccess = 0,
@@ -14,6 +16,7 @@ enum cudaError_t {
   cudaErrorInvalidConfiguration = 9,
   cudaErrorInsufficientDriver = 35,
   cudaErrorNoDevice = 100,
+  cudaErrorInvalidDevice = 101,
   cudaErrorNoKernelImageForDevice = 209,
 };
 enum cudaMemcpyKind {
@@ -36,7 +39,10 @@ inline constexpr unsigned cudaHostAllocDefault = 0, cudaHostAllocMapped = 2, cud
 inline constexpr unsigned cudaHostRegisterDefault = 0, cudaHostRegisterMapped = 2, cudaHostRegisterReadOnly = 8;
 inline constexpr unsigned cudaEventDisableTiming = 2;
 using cudaStream_t = struct CUstream_st*;
-using cudaEvent_t = struct CUevent_st*;
+struct CUevent_st {
+  cudaStream_t recorded = nullptr;
+};
+using cudaEvent_t = CUevent_st*;
 
 namespace semblance::emulated {
 
@@ -45,46 +51,76 @@ inline std::size_t memory_left = SIZE_MAX;
 inline int multiprocessors = 4;
 inline constexpr std::size_t kSharedLimit = 227 * 1024;  // what a block of sm_90 may ask for
 
-inline cudaError_t allocate(void** p, std::size_t bytes) {
+inline cudaError_t allocate(void** p, std::size_t bytes, Owner owner) {
   *p = nullptr;
   if (bytes > memory_left) return cudaErrorMemoryAllocation;
   *p = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
-  return *p ? cudaSuccess : cudaErrorMemoryAllocation;
+  if (*p == nullptr) return cudaErrorMemoryAllocation;
+  addresses.add(*p, bytes, owner);
+  return cudaSuccess;
+}
+inline cudaError_t release(void* p) {
+  addresses.remove(p);
+  std::free(p);
+  return cudaSuccess;
 }
 
 }  // namespace semblance::emulated
 
 template <class T>
 cudaError_t cudaMalloc(T** p, std::size_t bytes) {
-  return semblance::emulated::allocate(reinterpret_cast<void**>(p), bytes);
+  semblance::emulated::calls.add("malloc");
+  return semblance::emulated::allocate(reinterpret_cast<void**>(p), bytes, semblance::emulated::Owner::card);
 }
 template <class T>
-cudaError_t cudaMallocAsync(T** p, std::size_t bytes, cudaStream_t) {
-  return cudaMalloc(p, bytes);
+cudaError_t cudaMallocAsync(T** p, std::size_t bytes, cudaStream_t stream) {
+  semblance::emulated::calls.add("malloc_async", stream);
+  return semblance::emulated::allocate(reinterpret_cast<void**>(p), bytes, semblance::emulated::Owner::card);
 }
 template <class T>
 cudaError_t cudaMallocHost(T** p, std::size_t bytes) {
-  return cudaMalloc(p, bytes);
+  return semblance::emulated::allocate(reinterpret_cast<void**>(p), bytes, semblance::emulated::Owner::pinned);
 }
 template <class T>
 cudaError_t cudaHostAlloc(T** p, std::size_t bytes, unsigned) {
-  return cudaMalloc(p, bytes);
+  return cudaMallocHost(p, bytes);
 }
 inline cudaError_t cudaFree(void* p) {
-  std::free(p);
+  semblance::emulated::calls.add("free");
+  return semblance::emulated::release(p);
+}
+inline cudaError_t cudaFreeAsync(void* p, cudaStream_t stream) {
+  semblance::emulated::calls.add("free_async", stream);
+  return semblance::emulated::release(p);
+}
+inline cudaError_t cudaFreeHost(void* p) { return semblance::emulated::release(p); }
+inline cudaError_t cudaHostRegister(void* p, std::size_t bytes, unsigned) {
+  semblance::emulated::addresses.add(p, bytes, semblance::emulated::Owner::pinned);
   return cudaSuccess;
 }
-inline cudaError_t cudaFreeAsync(void* p, cudaStream_t) { return cudaFree(p); }
-inline cudaError_t cudaFreeHost(void* p) { return cudaFree(p); }
-inline cudaError_t cudaHostRegister(void*, std::size_t, unsigned) { return cudaSuccess; }
-inline cudaError_t cudaHostUnregister(void*) { return cudaSuccess; }
+inline cudaError_t cudaHostUnregister(void* p) {
+  semblance::emulated::addresses.remove(p);
+  return cudaSuccess;
+}
+enum cudaMemoryType { cudaMemoryTypeUnregistered, cudaMemoryTypeHost, cudaMemoryTypeDevice, cudaMemoryTypeManaged };
+struct cudaPointerAttributes {
+  cudaMemoryType type;
+  int device;
+  void *devicePointer, *hostPointer;
+};
+inline cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* p) {
+  const semblance::emulated::Place place = semblance::emulated::addresses.find(p);
+  *attributes = {static_cast<cudaMemoryType>(place.owner), place.card, const_cast<void*>(p), nullptr};
+  return cudaSuccess;
+}
 template <class T>
 cudaError_t cudaHostGetDevicePointer(T** device, void* host, unsigned) {
   *device = static_cast<T*>(host);
   return cudaSuccess;
 }
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind,
-                                   cudaStream_t = nullptr) {
+                                   cudaStream_t stream = nullptr) {
+  semblance::emulated::calls.add("copy", stream);
   if (bytes) std::memmove(to, from, bytes);
   return cudaSuccess;
 }
@@ -108,23 +144,38 @@ inline cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int) {
   *pool = nullptr;
   return cudaSuccess;
 }
-inline cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) { return cudaSuccess; }
+inline cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) {
+  semblance::emulated::calls.add("pool");
+  return cudaSuccess;
+}
 
 inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   *stream = nullptr;
   return cudaSuccess;
 }
 inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned = 0) { return cudaSuccess; }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  semblance::emulated::calls.add("synchronize", stream);
+  return cudaSuccess;
+}
+inline cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned = 0) {
+  semblance::emulated::calls.add("wait", stream, event->recorded);
+  return cudaSuccess;
+}
 inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
 inline cudaError_t cudaEventCreate(cudaEvent_t* event) {
-  *event = nullptr;
+  *event = new CUevent_st;
   return cudaSuccess;
 }
 inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { return cudaEventCreate(event); }
-inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
-inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t = nullptr) { return cudaSuccess; }
+inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream = nullptr) {
+  event->recorded = stream;
+  return cudaSuccess;
+}
 inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
 inline cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t, cudaEvent_t) {
   *ms = 0;
@@ -132,12 +183,16 @@ inline cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t, cudaEvent_t) {
 }
 
 inline cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  *device = semblance::emulated::current_card;
   return cudaSuccess;
 }
-inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= semblance::emulated::cards) return cudaErrorInvalidDevice;
+  semblance::emulated::current_card = device;
+  return cudaSuccess;
+}
 inline cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
+  *count = semblance::emulated::cards;
   return cudaSuccess;
 }
 inline cudaError_t cudaDriverGetVersion(int* version) {
