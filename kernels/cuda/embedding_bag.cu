@@ -6,6 +6,7 @@
 // numbers are asked for a round before they are needed.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "check.cuh"
 #include "table_api.hpp"
@@ -367,6 +368,36 @@ void pool_bags(const BagField* fields, std::size_t count, const BagOutput& out, 
     launch({"pool_bags", {blocks, static_cast<unsigned>(part)}, kThreads, 0, stream}, pool_bags_kernel, list, out,
            unknown);
   }
+}
+
+void Staging::send(std::byte* to, std::size_t bytes, const std::function<void(std::byte*)>& fill, Stream stream) {
+  const std::lock_guard turn(turn_);
+  if (event_ != nullptr) check(cudaEventSynchronize(static_cast<cudaEvent_t>(event_)), "pinned keys");
+  reserve(bytes);
+  fill(static_cast<std::byte*>(memory_));
+  copy(to, memory_, bytes, stream);
+  check(cudaEventRecord(static_cast<cudaEvent_t>(event_), stream_of(stream)), "pinned keys");
+}
+
+void Staging::reserve(std::size_t bytes) {
+  if (event_ == nullptr) {
+    cudaEvent_t event = nullptr;
+    check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "pinned keys");
+    event_ = event;
+  }
+  if (bytes <= bytes_) return;
+  if (memory_ != nullptr) check(cudaFreeHost(std::exchange(memory_, nullptr)), "pinned keys");
+  bytes_ = 0;
+  check(cudaHostAlloc(&memory_, bytes + bytes / 2, cudaHostAllocDefault), "pinned keys");
+  bytes_ = bytes + bytes / 2;  // batches differ
+}
+
+Staging::~Staging() {
+  if (event_ != nullptr) {
+    static_cast<void>(cudaEventSynchronize(static_cast<cudaEvent_t>(event_)));
+    static_cast<void>(cudaEventDestroy(static_cast<cudaEvent_t>(event_)));
+  }
+  if (memory_ != nullptr) static_cast<void>(cudaFreeHost(memory_));
 }
 
 PinnedRows::PinnedRows(const std::byte* rows, std::size_t bytes) {

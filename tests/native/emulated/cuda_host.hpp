@@ -40,8 +40,8 @@ using cudaEvent_t = struct CUevent_st*;
 
 namespace semblance::emulated {
 
-// Tests set these: the next allocations fail; a card of so many multiprocessors.
-inline std::size_t memory_left = SIZE_MAX;
+// Tests set these: the next allocations fail; a card of so many multiprocessors. Those of Python find the visible ones.
+[[gnu::visibility("default")]] inline std::size_t memory_left = SIZE_MAX;
 inline int multiprocessors = 4;
 inline constexpr std::size_t kSharedLimit = 227 * 1024;  // what a block of sm_90 may ask for
 
@@ -86,6 +86,7 @@ cudaError_t cudaHostGetDevicePointer(T** device, void* host, unsigned) {
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind,
                                    cudaStream_t = nullptr) {
   if (bytes) std::memmove(to, from, bytes);
+  ++semblance::emulated::under_way;
   return cudaSuccess;
 }
 inline cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
@@ -115,7 +116,10 @@ inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   return cudaSuccess;
 }
 inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  semblance::emulated::under_way = 0;
+  return cudaSuccess;
+}
 inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned = 0) { return cudaSuccess; }
 inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
 inline cudaError_t cudaEventCreate(cudaEvent_t* event) {
