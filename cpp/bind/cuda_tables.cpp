@@ -1,5 +1,6 @@
 // Embedding tables on a card: rows that lie there, or a cache of them, and the call that pools many tables' bags.
 #include <algorithm>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -61,6 +62,7 @@ class CardTable {
   std::uint64_t hits() const { return cache_ ? cache_->hits() : 0; }
   std::uint64_t misses() const { return cache_ ? cache_->misses() : 0; }
   std::mutex& turn() { return turn_; }
+  cuda::Staging& staging() { return staging_; }
 
   // Sees to it that the rows are on the card by the time that work queued after this runs; numbers become slots.
   // `moves` must live as long as that work.
@@ -116,7 +118,8 @@ class CardTable {
   std::size_t count_ = 0;
   Memory memory_;
   std::optional<RowCache> cache_;
-  std::mutex turn_;  // of a cached table: what one call brought in must not be evicted by another
+  cuda::Staging staging_;  // of calls whose first field reads the table
+  std::mutex turn_;        // of a cached table: what one call brought in must not be evicted by another
 };
 
 // One-dimensional values on the host or on the card.
@@ -214,7 +217,7 @@ Field field_of(const FieldTuple& tuple, const Batch& batch) {
   return field;
 }
 
-// Copies what lies on the host to the card, in one piece of memory.
+// Copies what lies on the host to the card, in one piece of memory and one copy.
 class Uploads {
  public:
   template <class T>
@@ -224,13 +227,15 @@ class Uploads {
     pieces_.push_back(
         {from.data(), from.size_bytes(), at, [&to](const std::byte* p) { to = reinterpret_cast<const T*>(p); }});
   }
-  void send(Stream stream) {
+  void send(cuda::Staging& staging, Stream stream) {
     if (pieces_.empty()) return;
     memory_ = Memory(std::max<std::size_t>(bytes_, 16), stream);
-    for (const Piece& piece : pieces_) {
-      piece.tell(memory_.data() + piece.at);
-      cuda::copy(memory_.data() + piece.at, piece.from, piece.bytes, stream);
-    }
+    for (const Piece& piece : pieces_) piece.tell(memory_.data() + piece.at);
+    const auto gather = [&](std::byte* to) {
+      for (const Piece& piece : pieces_)
+        if (piece.bytes > 0) std::memcpy(to + piece.at, piece.from, piece.bytes);
+    };
+    staging.send(memory_.data(), bytes_, gather, stream);
   }
 
  private:
@@ -244,17 +249,33 @@ class Uploads {
   Memory memory_;
 };
 
-// The turns of the cached tables, each once and in one order for all callers.
-std::vector<std::unique_lock<std::mutex>> turns_of(const std::vector<Field>& fields) {
-  std::vector<CardTable*> cached;
-  for (const Field& field : fields)
-    if (field.table->cached()) cached.push_back(field.table.get());
-  std::sort(cached.begin(), cached.end());
-  cached.erase(std::unique(cached.begin(), cached.end()), cached.end());
-  std::vector<std::unique_lock<std::mutex>> turns;
-  for (CardTable* table : cached) turns.emplace_back(table->turn());
-  return turns;
-}
+// The turns of the cached tables, each once and in one order for all callers. They end when the stream's work is done,
+// after an error too: the rows that a call brings in are taken for there from then on, and slots for free to write.
+class Turns {
+ public:
+  Turns(const std::vector<Field>& fields, Stream stream) : stream_(stream) {
+    std::vector<CardTable*> cached;
+    for (const Field& field : fields)
+      if (field.table->cached()) cached.push_back(field.table.get());
+    std::sort(cached.begin(), cached.end());
+    cached.erase(std::unique(cached.begin(), cached.end()), cached.end());
+    for (CardTable* table : cached) turns_.emplace_back(table->turn());
+  }
+  ~Turns() {
+    if (turns_.empty()) return;
+    try {
+      cuda::synchronize(stream_);
+    } catch (const cuda::Failure&) {  // what does not wait any more does not run any more
+    }
+  }
+  Turns(const Turns&) = delete;
+  Turns& operator=(const Turns&) = delete;
+  bool empty() const { return turns_.empty(); }
+
+ private:
+  Stream stream_;
+  std::vector<std::unique_lock<std::mutex>> turns_;
+};
 
 // A table may serve several fields: what they read is brought in together, so that none evicts what another needs.
 void bring_rows(std::vector<Field>& fields, std::vector<Memory>& moved, Stream stream) {
@@ -290,7 +311,7 @@ std::vector<cuda::BagField> upload(std::vector<Field>& fields, Uploads& uploads,
     if (field.offsets.is_host()) uploads.add(field.offsets.host, cards[f].offsets);
     if (field.weights.is_host()) uploads.add(field.weights.host, cards[f].weights);
   }
-  uploads.send(stream);
+  if (!fields.empty()) uploads.send(fields.front().table->staging(), stream);
   return cards;
 }
 
@@ -331,7 +352,7 @@ py::tuple pool(const std::vector<FieldTuple>& tuples, const py::object& out, std
   const std::size_t bytes = batch.bags * batch.stride * sizeof(float);
   std::uint64_t unknown = 0;
   without_gil([&] {
-    const auto turns = turns_of(fields);
+    const Turns turns(fields, stream);
     std::vector<Memory> moved;
     Uploads uploads;
     bring_rows(fields, moved, stream);

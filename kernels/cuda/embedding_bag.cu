@@ -6,6 +6,7 @@
 // numbers are asked for a round before they are needed.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "check.cuh"
 #include "table_api.hpp"
@@ -273,24 +274,50 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   }
 }
 
-// A warp a row. Rows as the CPU keeps them start anywhere, so they are read byte by byte; a warp's bytes are
-// neighbours.
 struct RowBytes {
   std::uint32_t head, codes, card_codes;
 };
 
+// A warp takes a row, as words or bytes. All that a lane reads is asked for before any of it is written: it may come
+// over the bus.
+template <class Unit>
+__device__ inline void pack_row(const std::byte* row, std::uint32_t* head, std::byte* codes, const RowBytes& bytes) {
+  constexpr unsigned kAhead = 4;
+  const auto* from = reinterpret_cast<const Unit*>(row);
+  const unsigned heads = bytes.head / sizeof(Unit), given = heads + bytes.codes / sizeof(Unit);
+  const unsigned all = heads + bytes.card_codes / sizeof(Unit);
+  for (unsigned first = lane(); first < all; first += kWarp * kAhead) {
+    Unit units[kAhead];
+#pragma unroll
+    for (unsigned i = 0; i < kAhead; ++i) {
+      const unsigned at = first + i * kWarp;
+      units[i] = at < given ? __ldg(from + at) : Unit{0};
+    }
+#pragma unroll
+    for (unsigned i = 0; i < kAhead; ++i) {
+      const unsigned at = first + i * kWarp;
+      if (at < heads)
+        reinterpret_cast<Unit*>(head)[at] = units[i];
+      else if (at < all)
+        reinterpret_cast<Unit*>(codes)[at - heads] = units[i];
+    }
+  }
+}
+
+// Rows as the CPU keeps them may start anywhere.
 __global__ void __launch_bounds__(kThreads)
     pack_rows_kernel(const CardRows to, const PackRows what, const RowBytes bytes) {
-  const std::size_t i = static_cast<std::size_t>(blockIdx.x) * (kThreads / 32) + threadIdx.x / 32;
+  const std::size_t i = static_cast<std::size_t>(blockIdx.x) * (kThreads / kWarp) + warp();
   if (i >= what.count) return;
   const auto number = static_cast<std::int64_t>(i);
   const RowMove move = what.moves != nullptr ? what.moves[i] : RowMove{number, what.first + number};
-  const std::byte* from = what.rows + move.from * (bytes.head + bytes.codes);
+  const std::byte* row = what.rows + move.from * (bytes.head + bytes.codes);
   std::byte* codes = to.codes + move.to * bytes.card_codes;
-  for (std::uint32_t j = threadIdx.x % 32; j < bytes.card_codes; j += 32)
-    codes[j] = j < bytes.codes ? from[bytes.head + j] : std::byte{0};
-  if (threadIdx.x % 32 < bytes.head)
-    reinterpret_cast<std::byte*>(to.heads + move.to)[threadIdx.x % 32] = from[threadIdx.x % 32];
+  std::uint32_t* head = bytes.head > 0 ? to.heads + move.to : nullptr;
+  if ((reinterpret_cast<std::uintptr_t>(row) | bytes.codes) % 4 == 0)
+    pack_row<std::uint32_t>(row, head, codes, bytes);
+  else
+    pack_row<std::uint8_t>(row, head, codes, bytes);
 }
 
 unsigned columns_of(TableFormat format) {
@@ -341,6 +368,36 @@ void pool_bags(const BagField* fields, std::size_t count, const BagOutput& out, 
     launch({"pool_bags", {blocks, static_cast<unsigned>(part)}, kThreads, 0, stream}, pool_bags_kernel, list, out,
            unknown);
   }
+}
+
+void Staging::send(std::byte* to, std::size_t bytes, const std::function<void(std::byte*)>& fill, Stream stream) {
+  const std::lock_guard turn(turn_);
+  if (event_ != nullptr) check(cudaEventSynchronize(static_cast<cudaEvent_t>(event_)), "pinned keys");
+  reserve(bytes);
+  fill(static_cast<std::byte*>(memory_));
+  copy(to, memory_, bytes, stream);
+  check(cudaEventRecord(static_cast<cudaEvent_t>(event_), stream_of(stream)), "pinned keys");
+}
+
+void Staging::reserve(std::size_t bytes) {
+  if (event_ == nullptr) {
+    cudaEvent_t event = nullptr;
+    check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "pinned keys");
+    event_ = event;
+  }
+  if (bytes <= bytes_) return;
+  if (memory_ != nullptr) check(cudaFreeHost(std::exchange(memory_, nullptr)), "pinned keys");
+  bytes_ = 0;
+  check(cudaHostAlloc(&memory_, bytes + bytes / 2, cudaHostAllocDefault), "pinned keys");
+  bytes_ = bytes + bytes / 2;  // batches differ
+}
+
+Staging::~Staging() {
+  if (event_ != nullptr) {
+    static_cast<void>(cudaEventSynchronize(static_cast<cudaEvent_t>(event_)));
+    static_cast<void>(cudaEventDestroy(static_cast<cudaEvent_t>(event_)));
+  }
+  if (memory_ != nullptr) static_cast<void>(cudaFreeHost(memory_));
 }
 
 PinnedRows::PinnedRows(const std::byte* rows, std::size_t bytes) {

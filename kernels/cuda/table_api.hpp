@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <mutex>
 
 #include "api.hpp"
 #include "table_kernels.hpp"
@@ -56,6 +58,26 @@ class PinnedRows {
   void* pinned_ = nullptr;
   void* copy_ = nullptr;
   const std::byte* on_card_ = nullptr;
+};
+
+// Pinned host memory through which keys go to the card, in one copy a call: the caller's arrays are free at once.
+class Staging {
+ public:
+  Staging() = default;
+  ~Staging();
+  Staging(const Staging&) = delete;
+  Staging& operator=(const Staging&) = delete;
+
+  // Waits until what was sent before is on its way no more, lets `fill` write, and sends that.
+  void send(std::byte* to, std::size_t bytes, const std::function<void(std::byte*)>& fill, Stream stream);
+
+ private:
+  void reserve(std::size_t bytes);
+
+  std::mutex turn_;
+  void* memory_ = nullptr;
+  void* event_ = nullptr;  // a cudaEvent_t: the last copy is done
+  std::size_t bytes_ = 0;
 };
 
 enum class BagMode : std::uint8_t { sum, mean, max };

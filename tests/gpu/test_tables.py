@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from types import ModuleType
 from typing import Any
 
@@ -92,6 +93,46 @@ def test_a_cache_of_rows(gpu: ModuleType) -> None:
     both = sb.TableGroup({"t": table}, {"x": "t", "y": "t"})
     pair = np.array([[0, 10], [20, 5]])
     assert both.to("cuda", cache_rows=40).lookup(pair).tobytes() == both.lookup(pair).tobytes()
+
+
+def emulators_word(gpu: ModuleType, name: str) -> ctypes.c_size_t:
+    """A variable of the emulator, which a card has not."""
+    if not gpu.EMULATED:
+        pytest.skip("only the emulator can run out of memory on demand and tell what is under way")
+    return ctypes.c_size_t.in_dll(ctypes.CDLL(gpu.__file__), f"_ZN9semblance8emulated{len(name)}{name}E")
+
+
+def test_a_failed_call_leaves_nothing_under_way_to_the_slots_of_a_cache(gpu: ModuleType) -> None:
+    memory_left, under_way = emulators_word(gpu, "memory_left"), emulators_word(gpu, "under_way")
+    table = sb.EmbeddingTable.from_dense(weights(300, 12))
+    there = table.to("cuda", cache_rows=40)
+    keys = np.arange(0, 300, 10)
+    plenty, result = memory_left.value, 4 * 12 * len(keys)
+    for enough in (result - 1, 16 * len(keys) - 1):  # not for the result; not for the list of rows to bring in
+        memory_left.value = enough
+        try:
+            with pytest.raises(sb.CapacityError, match="device memory"):
+                there.lookup(keys)
+        finally:
+            memory_left.value = plenty
+        assert under_way.value == 0
+        assert there.lookup(keys).tobytes() == table.lookup(keys).tobytes()
+        assert there.lookup(keys + 1).tobytes() == table.lookup(keys + 1).tobytes()
+
+
+def test_keys_of_the_host_go_in_one_copy(gpu: ModuleType) -> None:
+    under_way = emulators_word(gpu, "under_way")
+    table = sb.EmbeddingTable.from_dense(weights(40, 8), "i8", missing="zero")
+    group = sb.TableGroup({"a": table}, {"x": "a", "y": ("a", "mean"), "z": ("a", "max")})
+    there = group.to("cuda")
+    for bags in (3, 50, 7, 0):  # what is sent after more finds the room that was
+        values, offsets, factors = jagged(bags, 44, bags)
+        inputs = {"x": values[:bags] if bags <= len(values) else offsets[:bags], "y": (values, offsets, factors)}
+        inputs["z"] = (values, offsets)
+        gpu.synchronize(0)
+        found = there.lookup(inputs, on_device=True)
+        assert under_way.value == (2 if bags else 1)  # a copy and a launch
+        assert found.numpy().tobytes() == group.lookup(inputs).tobytes()
 
 
 def test_arrays_of_the_card(gpu: ModuleType) -> None:

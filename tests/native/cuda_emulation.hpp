@@ -12,6 +12,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -383,9 +384,13 @@ inline Machine& machine() {
   return one;
 }
 
+// Copies and launches since a stream was waited for: what a card might still be at.
+[[gnu::visibility("default")]] inline std::atomic<std::size_t> under_way{0};
+
 // Launches of other host threads wait.
 inline void launch(const std::function<void()>& kernel, Dim3 grid, Dim3 block, std::size_t shared_bytes = 0) {
   const std::lock_guard lock(machine().busy);
+  ++under_way;
   machine().run(kernel, grid, block, shared_bytes);
 }
 

@@ -1,4 +1,5 @@
 // Embedding bags as a card runs them, against the tables of the CPU: the same bits.
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <numeric>
@@ -207,6 +208,32 @@ void check_groups() {
   CHECK(same_bits(got.data(), expected.data(), got.size()));
 }
 
+// Rows that begin anywhere, whole or listed, become the card's: heads, codes, and zeros up to a multiple of 16 bytes.
+void check_packing() {
+  constexpr std::size_t kRows = 7;
+  for (std::size_t f = 0; f < kernels::kTableFormats; ++f)
+    for (const std::size_t dim : {1U, 4U, 5U, 64U, 150U, 700U})
+      for (const std::size_t skew : {0U, 1U, 4U}) {
+        const auto format = static_cast<TableFormat>(f);
+        const std::size_t head = kernels::row_head_bytes(format), row = kernels::table_row_bytes(format, dim);
+        const std::size_t codes = row - head, card_codes = cuda::card_code_bytes(format, dim);
+        const std::vector<std::byte> rows = encoded(format, kRows, dim, 8);
+        std::vector<std::byte> skewed(skew);
+        skewed.insert(skewed.end(), rows.begin(), rows.end());
+        const std::vector<cuda::RowMove> moves = {{6, 0}, {2, 5}, {3, 1}};
+        std::vector<std::byte> memory(cuda::card_bytes(format, dim, kRows), std::byte{0xEE}), expected = memory;
+        for (const auto& [from, to] : moves) {
+          const std::byte* given = rows.data() + static_cast<std::size_t>(from) * row;
+          std::byte* place = expected.data() + static_cast<std::size_t>(to) * card_codes;
+          std::fill_n(std::copy_n(given + head, codes, place), card_codes - codes, std::byte{0});
+          std::copy_n(given, head, expected.data() + kRows * card_codes + static_cast<std::size_t>(to) * head);
+        }
+        const cuda::CardRows card = cuda::card_rows(format, dim, memory.data(), kRows);
+        cuda::pack_rows(card, {skewed.data() + skew, moves.data(), 0, moves.size()}, nullptr);
+        CHECK(memory == expected);
+      }
+}
+
 // A table behind a cache of few slots, rows brought in from pinned memory: the same bits, and rows stay while used.
 void check_cache() {
   Twin twin;
@@ -284,6 +311,7 @@ int main() {
   check_codes();
   check_wild_offsets();
   check_groups();
+  check_packing();
   check_cache();
   check_hot_rows();
   check_row_numbers();

@@ -46,8 +46,8 @@ using cudaEvent_t = CUevent_st*;
 
 namespace semblance::emulated {
 
-// Tests set these: the next allocations fail; a card of so many multiprocessors.
-inline std::size_t memory_left = SIZE_MAX;
+// Tests set these: the next allocations fail; a card of so many multiprocessors. Those of Python find the visible ones.
+[[gnu::visibility("default")]] inline std::size_t memory_left = SIZE_MAX;
 inline int multiprocessors = 4;
 inline constexpr std::size_t kSharedLimit = 227 * 1024;  // what a block of sm_90 may ask for
 
@@ -122,6 +122,7 @@ inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes
                                    cudaStream_t stream = nullptr) {
   semblance::emulated::calls.add("copy", stream);
   if (bytes) std::memmove(to, from, bytes);
+  ++semblance::emulated::under_way;
   return cudaSuccess;
 }
 inline cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
@@ -156,6 +157,7 @@ inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
 inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   semblance::emulated::calls.add("synchronize", stream);
+  semblance::emulated::under_way = 0;
   return cudaSuccess;
 }
 inline cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned = 0) {
