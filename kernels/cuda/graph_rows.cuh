@@ -10,8 +10,27 @@ namespace semblance::cuda {
 
 inline constexpr unsigned kTeam = 8;  // lanes that share a row
 
+// Columns in a piece of 16 bytes, and pieces of a row.
 __host__ __device__ constexpr unsigned graph_columns(GraphCodes codes) {
   return codes == GraphCodes::f32 ? 4 : codes == GraphCodes::f16 ? 8 : codes == GraphCodes::i8 ? 16 : 128;
+}
+__host__ __device__ constexpr unsigned graph_pieces(GraphCodes codes, std::size_t dim) {
+  return static_cast<unsigned>((dim + graph_columns(codes) - 1) / graph_columns(codes));
+}
+
+// A query in shared memory is floats, of bits words held in floats, zeros at its end. They come by fours that meet the
+// same piece, and of a team's eight pieces the first fours, then the second ones: its lanes read all banks at once.
+__host__ __device__ constexpr unsigned query_fours(GraphCodes codes) {
+  return codes == GraphCodes::bits ? 1 : graph_columns(codes) / 4;
+}
+__host__ __device__ constexpr unsigned query_floats(GraphCodes codes, std::size_t dim) {
+  return static_cast<unsigned>(round_up(graph_pieces(codes, dim), kTeam)) * query_fours(codes) * 4;
+}
+template <GraphCodes kCodes>
+__device__ inline unsigned query_place(unsigned column) {
+  constexpr unsigned kFours = query_fours(kCodes);
+  const unsigned four = column / 4, piece = four / kFours;
+  return ((piece / kTeam * kFours + four % kFours) * kTeam + piece % kTeam) * 4 + column % 4;
 }
 
 // What one lane sums. kSecond is squares in the place of products, jaccard in the place of hamming.
@@ -70,67 +89,93 @@ struct RowSum<GraphCodes::bits, kSecond> {
 
 __device__ inline bool is_finite(float x) { return (__float_as_uint(x) & 0x7F800000U) != 0x7F800000U; }
 
-// Columns of the query that a lane's piece meets; of bits, words held in floats.
-template <GraphCodes kCodes>
-inline constexpr unsigned kQueryStep = kCodes == GraphCodes::bits ? 4 : graph_columns(kCodes);
+// Keys that are below `limit`, in no order. A key's lower half is the row times two, which leaves a bit for marks.
+struct Offers {
+  Key* keys;
+  std::uint32_t* count;
+  Key limit;
 
-// What a team has under way: so many rows, so many pieces of each.
-inline constexpr unsigned kRowsAtOnce = 2, kPiecesAtOnce = 2;
+  __device__ void add(Key key) const {
+    if (key < limit) keys[atomicAdd(count, 1U)] = key;
+  }
+};
 
-// keys[i]: a row, or kLastKey for none, becomes the key of its score; every thread of the block comes here. A key's
-// lower half is the row times two, which leaves a bit for marks. Scores that are no distance give kLastKey.
-template <GraphCodes kCodes, bool kSecond>
-__device__ inline void score_keys(const GraphRows& rows, const float* query, Key* keys, unsigned count) {
-  using Sum = RowSum<kCodes, kSecond>;
-  const unsigned pieces = (rows.dim + Sum::kColumns - 1) / Sum::kColumns, member = threadIdx.x % kTeam;
-  const unsigned teams = blockDim.x / kTeam, team = threadIdx.x / kTeam;
-  for (unsigned first = team; first - team < count; first += kRowsAtOnce * teams) {
-    Sum sums[kRowsAtOnce];
-    Key own[kRowsAtOnce];
-    float scales[kRowsAtOnce];
+// The rows that a team has under way, and what of them: kPiecesAtOnce pieces each.
+inline constexpr unsigned kRowsAtOnce = 2;
+
+template <unsigned kPiecesAtOnce>
+struct TeamRows {
+  std::uint32_t numbers[kRowsAtOnce];
+  bool exist[kRowsAtOnce];
+  uint4 loaded[kRowsAtOnce][kPiecesAtOnce];
+
+  __device__ void take(const std::uint32_t* fresh, unsigned first, unsigned step, unsigned count) {
 #pragma unroll
     for (unsigned r = 0; r < kRowsAtOnce; ++r) {
-      own[r] = first + r * teams < count ? keys[first + r * teams] : kLastKey;
-      const bool scaled = kCodes == GraphCodes::i8 && own[r] != kLastKey;
-      scales[r] = scaled ? __ldg(rows.scales + static_cast<std::uint32_t>(own[r])) : 1.0F;
+      exist[r] = first + r * step < count;
+      numbers[r] = exist[r] ? fresh[first + r * step] : 0;
     }
+  }
+  __device__ void load(const GraphRows& rows, unsigned pieces, unsigned first) {
+#pragma unroll
+    for (unsigned r = 0; r < kRowsAtOnce; ++r)
+#pragma unroll
+      for (unsigned i = 0; i < kPiecesAtOnce; ++i) {
+        const unsigned p = first + i * kTeam;
+        const auto* at = reinterpret_cast<const uint4*>(rows.data) + std::size_t{numbers[r]} * pieces + p;
+        loaded[r][i] = exist[r] && p < pieces ? __ldg(at) : uint4{};
+      }
+  }
+};
+
+// Offers the scores of rows; every thread of the block comes here. Scores that are no distance are none.
+template <GraphCodes kCodes, bool kSecond, unsigned kPiecesAtOnce>
+__device__ inline void score_rows(const GraphRows& rows, const float* query, const std::uint32_t* fresh, unsigned count,
+                                  const Offers& offers) {
+  constexpr unsigned kFours = query_fours(kCodes);
+  const unsigned pieces = graph_pieces(kCodes, rows.dim), member = threadIdx.x % kTeam;
+  const unsigned teams = blockDim.x / kTeam, team = threadIdx.x / kTeam;
+  const auto* asked = reinterpret_cast<const float4*>(query) + member;
+  for (unsigned first = team; first - team < count; first += kRowsAtOnce * teams) {
+    TeamRows<kPiecesAtOnce> own;
+    own.take(fresh, first, teams, count);
+    RowSum<kCodes, kSecond> sums[kRowsAtOnce];
+    float scales[kRowsAtOnce];
+#pragma unroll
+    for (unsigned r = 0; r < kRowsAtOnce; ++r)
+      scales[r] = kCodes == GraphCodes::i8 ? __ldg(rows.scales + own.numbers[r]) : 1.0F;
     for (unsigned p = member; p < pieces; p += kPiecesAtOnce * kTeam) {
-      uint4 loaded[kRowsAtOnce][kPiecesAtOnce];
+      own.load(rows, pieces, p);
 #pragma unroll
-      for (unsigned r = 0; r < kRowsAtOnce; ++r)
+      for (unsigned i = 0; i < kPiecesAtOnce; ++i) {
+        if (p + i * kTeam >= pieces) continue;
+        float values[4 * kFours];  // of the query, for all rows
 #pragma unroll
-        for (unsigned i = 0; i < kPiecesAtOnce; ++i) {
-          const std::size_t row = static_cast<std::uint32_t>(own[r]);
-          const bool exists = own[r] != kLastKey && p + i * kTeam < pieces;
-          const auto* at = reinterpret_cast<const uint4*>(rows.data) + row * pieces + p + i * kTeam;
-          loaded[r][i] = exists ? __ldg(at) : uint4{};
+        for (unsigned f = 0; f < kFours; ++f) {
+          const float4 four = asked[((p / kTeam + i) * kFours + f) * kTeam];
+          values[4 * f] = four.x;
+          values[4 * f + 1] = four.y;
+          values[4 * f + 2] = four.z;
+          values[4 * f + 3] = four.w;
         }
 #pragma unroll
-      for (unsigned r = 0; r < kRowsAtOnce; ++r)
-#pragma unroll
-        for (unsigned i = 0; i < kPiecesAtOnce; ++i)
-          if (p + i * kTeam < pieces)
-            sums[r].add(loaded[r][i], query + (p + i * kTeam) * kQueryStep<kCodes>, scales[r]);
+        for (unsigned r = 0; r < kRowsAtOnce; ++r) sums[r].add(own.loaded[r][i], values, scales[r]);
+      }
     }
 #pragma unroll
     for (unsigned r = 0; r < kRowsAtOnce; ++r) {
       for (int lanes = kTeam / 2; lanes > 0; lanes /= 2) sums[r].meet(lanes);
       const float score = sums[r].score();
-      const auto row = static_cast<std::uint32_t>(own[r]);
-      if (member == 0 && first + r * teams < count)
-        keys[first + r * teams] = own[r] != kLastKey && is_finite(score) ? make_key(score, row << 1) : kLastKey;
+      if (member == 0 && own.exist[r] && is_finite(score)) offers.add(make_key(score, own.numbers[r] << 1));
     }
   }
-  __syncthreads();
 }
 
-// A query in the form that `rows` are scored against, zeros up to a whole piece.
+// A query in the form that `rows` are scored against.
+template <GraphCodes kCodes>
 __device__ inline void load_query(const GraphRows& rows, const GraphQueries& queries, std::size_t number,
                                   float* query) {
-  const bool packed = rows.codes == GraphCodes::bits && rows.centre == nullptr;
-  const unsigned step = rows.codes == GraphCodes::bits ? 32 : 1;
-  const unsigned columns =
-      (rows.dim + graph_columns(rows.codes) - 1) / graph_columns(rows.codes) * (graph_columns(rows.codes) / step);
+  const bool packed = kCodes == GraphCodes::bits && rows.centre == nullptr;
   const auto* values = static_cast<const float*>(queries.values) + (packed ? 0 : number * rows.dim);
   const auto* bytes = static_cast<const unsigned char*>(queries.values) + number * (rows.dim / 8);
   double factor = 1.0;
@@ -139,9 +184,10 @@ __device__ inline void load_query(const GraphRows& rows, const GraphQueries& que
     for (unsigned j = lane(); j < rows.dim; j += kWarp) squares += double{values[j]} * double{values[j]};
     factor = 1.0 / sqrt(warp_sum(squares));
   }
-  for (unsigned j = threadIdx.x; j < columns; j += blockDim.x) {
-    if (rows.codes != GraphCodes::bits) {
-      query[j] = j < rows.dim ? scaled(values[j], factor) : 0.0F;
+  for (unsigned j = threadIdx.x; j < query_floats(kCodes, rows.dim); j += blockDim.x) {
+    float& place = query[query_place<kCodes>(j)];
+    if constexpr (kCodes != GraphCodes::bits) {
+      place = j < rows.dim ? scaled(values[j], factor) : 0.0F;
       continue;
     }
     std::uint32_t word = 0;
@@ -150,7 +196,7 @@ __device__ inline void load_query(const GraphRows& rows, const GraphQueries& que
       const bool set = packed ? (bytes[at / 8] >> at % 8 & 1U) != 0 : scaled(values[at], factor) > rows.centre[at];
       word |= set ? 1U << b : 0U;
     }
-    query[j] = __uint_as_float(word);
+    place = __uint_as_float(word);
   }
   __syncthreads();
 }

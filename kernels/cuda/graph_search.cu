@@ -13,7 +13,12 @@
 namespace semblance::cuda {
 namespace {
 
-constexpr unsigned kBatchThreads = 64, kSingleThreads = 256;
+// Of a block: many where blocks leave the card empty, and then many pieces of a row under way as well.
+constexpr unsigned kFewThreads = 64, kManyThreads = 256;
+constexpr unsigned kFewPieces = 3, kManyPieces = 6;
+// Blocks of so many threads whose registers a multiprocessor holds.
+template <unsigned kPieces>
+constexpr unsigned kBlocksAtOnce = kPieces == kFewPieces ? 4 : 2;
 constexpr std::uint32_t kMark = 1;  // of a pool's key: its links were followed
 
 // ---- kernel: pools
@@ -23,21 +28,11 @@ __device__ inline std::uint32_t node_of(Key key) { return static_cast<std::uint3
 // The smallest `size` of the pool and `count` sorted keys, sorted: the one reversed over the other is bitonic. Sizes
 // are powers of two. Every thread of the block.
 __device__ inline void merge_keys(Key* pool, unsigned size, const Key* keys, unsigned count) {
-  const bool nothing_new = keys[0] >= pool[size - 1];
-  __syncthreads();
-  if (nothing_new) return;
   for (unsigned i = threadIdx.x; i < count && i < size; i += blockDim.x)
     if (keys[i] < pool[size - 1 - i]) pool[size - 1 - i] = keys[i];
   for (unsigned step = size / 2; step > 0; step /= 2) {
     __syncthreads();
-    for (unsigned i = threadIdx.x; i < size / 2; i += blockDim.x) {
-      const unsigned low = i / step * 2 * step + i % step, high = low + step;
-      const Key a = pool[low], b = pool[high];
-      if (a > b) {
-        pool[low] = b;
-        pool[high] = a;
-      }
-    }
+    for (unsigned i = threadIdx.x; i < size / 2; i += blockDim.x) sort_pair(pool, i, step, 0);
   }
   __syncthreads();
 }
@@ -67,24 +62,35 @@ struct Shape {
   unsigned pool, fresh, seen, query;
 
   __host__ __device__ std::size_t bytes() const {
-    return (pool + fresh) * sizeof(Key) + (seen + query + kWarp + 2) * sizeof(float);
+    return (pool + fresh) * sizeof(Key) + (fresh + seen + query + kWarp + 3) * sizeof(std::uint32_t);
   }
 };
 
 struct Shared {
-  Key *pool, *fresh;
-  std::uint32_t* seen;
+  Key *pool, *keys;            // keys: what is offered to the pool
+  std::uint32_t *rows, *seen;  // rows: to be scored
   float* query;
-  std::uint32_t *parents, *taken, *added;  // at most a warp of parents, how many they are; rows in `fresh`
+  std::uint32_t *parents, *taken, *added, *offered;  // at most a warp of parents; how many there are of each
 
   __device__ explicit Shared(const Shape& shape)
       : pool(dynamic_shared<Key>()),
-        fresh(pool + shape.pool),
-        seen(reinterpret_cast<std::uint32_t*>(fresh + shape.fresh)),
+        keys(pool + shape.pool),
+        rows(reinterpret_cast<std::uint32_t*>(keys + shape.fresh)),
+        seen(rows + shape.fresh),
         query(reinterpret_cast<float*>(seen + shape.seen)),
         parents(reinterpret_cast<std::uint32_t*>(query + shape.query)),
         taken(parents + kWarp),
-        added(taken + 1) {}
+        added(taken + 1),
+        offered(added + 1) {}
+
+  __device__ Offers offers(const Shape& shape) const { return {keys, offered, pool[shape.pool - 1]}; }
+
+  // Nothing is found, seen or offered yet.
+  __device__ void begin(const Shape& shape) const {
+    for (unsigned i = threadIdx.x; i < shape.pool; i += blockDim.x) pool[i] = kLastKey;
+    if (threadIdx.x == 0) *added = *offered = 0;
+    Seen{seen, shape.seen}.clear();
+  }
 };
 
 // ---- kernel: the walk
@@ -120,7 +126,7 @@ __device__ inline unsigned take_parents(Key* pool, unsigned size, std::uint32_t*
 
 // Appends a row that was not seen. The places depend on the moment; they are sorted before anything depends on them.
 __device__ inline void bring(const Shared& s, const Shape& shape, std::uint32_t row) {
-  if (row != kNoLink && Seen{s.seen, shape.seen}.insert(row)) s.fresh[atomicAdd(s.added, 1U)] = row;
+  if (row != kNoLink && Seen{s.seen, shape.seen}.insert(row)) s.rows[atomicAdd(s.added, 1U)] = row;
 }
 
 __device__ inline void gather_links(const GraphView& graph, const Shared& s, const Shape& shape, unsigned parents) {
@@ -135,47 +141,44 @@ __device__ inline void plant_seeds(const GraphView& graph, const Shared& s, cons
     bring(s, job.shape, i == 0 && walk == 0 ? graph.entry : mix(walk * 4096U + i) % graph.count);
 }
 
-// Scores the first `added` keys of `fresh` and merges them into the pool.
-template <GraphCodes kCodes, bool kSecond>
-__device__ inline void take_in(const GraphRows& rows, const Shared& s, const Shape& shape, unsigned added) {
+// Sorts what was offered, and only that, into the pool.
+__device__ inline void take_offers(const Shared& s, const Shape& shape) {
+  __syncthreads();
+  const unsigned offered = *s.offered;
+  if (offered == 0) return;
   unsigned places = 2;
-  while (places < added) places *= 2;
-  for (unsigned i = added + threadIdx.x; i < places; i += blockDim.x) s.fresh[i] = kLastKey;
-  score_keys<kCodes, kSecond>(rows, s.query, s.fresh, added);
-  block_sort(s.fresh, places);
-  merge_keys(s.pool, shape.pool, s.fresh, places);
+  while (places < offered) places *= 2;
+  for (unsigned i = offered + threadIdx.x; i < places; i += blockDim.x) s.keys[i] = kLastKey;
+  block_sort(s.keys, places);
+  if (threadIdx.x == 0) *s.offered = 0;
+  merge_keys(s.pool, shape.pool, s.keys, places);
 }
 
 // Begins the set anew with what is in the pool. What was seen and is not there any more is farther than all of it, so
 // it may be scored again but never enters again.
 __device__ inline void forget(const Shared& s, const Shape& shape) {
   Seen seen{s.seen, shape.seen};
-  __syncthreads();
   seen.clear();
   for (unsigned i = threadIdx.x; i < shape.pool; i += blockDim.x)
     if (s.pool[i] != kLastKey) seen.insert(node_of(s.pool[i]));
   __syncthreads();
 }
 
-template <GraphCodes kCodes, bool kSecond>
-__global__ void walk_kernel(const GraphView graph, const WalkJob job) {
+template <GraphCodes kCodes, bool kSecond, unsigned kPieces>
+__global__ void __launch_bounds__(kManyThreads, kBlocksAtOnce<kPieces>)
+    walk_kernel(const GraphView graph, const WalkJob job) {
   const Shape shape = job.shape;
   const Shared s(shape);
   const unsigned walk = blockIdx.x % job.walks;
-  load_query(graph.walk, job.queries, blockIdx.x / job.walks, s.query);
-  for (unsigned i = threadIdx.x; i < shape.pool; i += blockDim.x) s.pool[i] = kLastKey;
-  if (threadIdx.x == 0) *s.added = 0;
-  Seen{s.seen, shape.seen}.clear();
+  load_query<kCodes>(graph.walk, job.queries, blockIdx.x / job.walks, s.query);
+  s.begin(shape);
   plant_seeds(graph, s, job, walk);
   for (unsigned seen = 0;;) {
     __syncthreads();
     const unsigned added = *s.added;
     seen += added;
-    if (added > 0) {
-      take_in<kCodes, kSecond>(graph.walk, s, shape, added);
-    } else {
-      __syncthreads();  // all have read how many
-    }
+    score_rows<kCodes, kSecond, kPieces>(graph.walk, s.query, s.rows, added, s.offers(shape));
+    take_offers(s, shape);
     if (seen + shape.fresh > shape.seen / 4 * 3) {
       forget(s, shape);
       seen = shape.pool;
@@ -205,21 +208,20 @@ struct ScanJob {
   Key* pools;  // (queries, parts, shape.pool)
 };
 
-template <GraphCodes kCodes, bool kSecond>
-__global__ void scan_kernel(const GraphView graph, const ScanJob job) {
+template <GraphCodes kCodes, bool kSecond, unsigned kPieces>
+__global__ void __launch_bounds__(kManyThreads, kBlocksAtOnce<kPieces>)
+    scan_kernel(const GraphView graph, const ScanJob job) {
   const Shape shape = job.shape;
   const Shared s(shape);
-  load_query(graph.walk, job.queries, blockIdx.x / job.parts, s.query);
-  for (unsigned i = threadIdx.x; i < shape.pool; i += blockDim.x) s.pool[i] = kLastKey;
-  __syncthreads();
+  load_query<kCodes>(graph.walk, job.queries, blockIdx.x / job.parts, s.query);
+  s.begin(shape);
   for (std::uint32_t first = blockIdx.x % job.parts * shape.fresh; first < job.count;
        first += job.parts * shape.fresh) {
-    for (unsigned i = threadIdx.x; i < shape.fresh; i += blockDim.x)
-      s.fresh[i] = i < job.count - first ? Key{__ldg(job.rows + first + i)} : kLastKey;
+    const unsigned count = min(shape.fresh, job.count - first);
+    for (unsigned i = threadIdx.x; i < count; i += blockDim.x) s.rows[i] = __ldg(job.rows + first + i);
     __syncthreads();
-    score_keys<kCodes, kSecond>(graph.walk, s.query, s.fresh, shape.fresh);
-    block_sort(s.fresh, shape.fresh);
-    merge_keys(s.pool, shape.pool, s.fresh, shape.fresh);
+    score_rows<kCodes, kSecond, kPieces>(graph.walk, s.query, s.rows, count, s.offers(shape));
+    take_offers(s, shape);
   }
   Key* out = job.pools + std::size_t{blockIdx.x} * shape.pool;
   for (unsigned i = threadIdx.x; i < shape.pool; i += blockDim.x) out[i] = s.pool[i];
@@ -229,58 +231,32 @@ __global__ void scan_kernel(const GraphView graph, const ScanJob job) {
 
 struct FinishJob {
   GraphQueries queries;
-  Shape shape;  // fresh = pool
-  const Key* pools;
+  Shape shape;
+  const Key* found;  // (queries, lists): of all walks of a query
+  std::uint32_t lists, k;
   const std::uint32_t* allowed;
-  std::uint32_t lists, k;  // lists a query
   GraphHits hits;
 };
 
-__device__ inline bool holds(const Key* sorted, unsigned size, Key key) {
-  unsigned low = 0;
-  for (unsigned half = size / 2; half > 0; half /= 2)
-    if (sorted[low + half - 1] < key) low += half;
-  return sorted[low] == key;
+// What is allowed of `count` keys that walks found, each row once: walks that met found the same rows with the same
+// bits. To be scored where finer codes are there, else offered.
+template <bool kFine>
+__device__ inline void take_found(const FinishJob& job, const Shared& s, const Key* found, unsigned count) {
+  const Offers offers = s.offers(job.shape);
+  for (unsigned i = threadIdx.x; i < count; i += blockDim.x) {
+    const Key key = found[i];
+    const std::uint32_t row = node_of(key);
+    if (key == kLastKey || (job.allowed != nullptr && (job.allowed[row / 32] >> row % 32 & 1U) == 0)) continue;
+    if constexpr (kFine)
+      bring(s, job.shape, row);
+    else if (Seen{s.seen, job.shape.seen}.insert(row))
+      offers.add(key & ~Key{kMark});
+  }
 }
 
-// A list of a walk into `fresh`: only what is allowed, marks taken off.
-__device__ inline void load_list(const FinishJob& job, const Shared& s, const Key* list) {
-  for (unsigned i = threadIdx.x; i < job.shape.fresh; i += blockDim.x) {
-    Key key = list[i];
-    if (key != kLastKey) {
-      key &= ~Key{kMark};
-      const std::uint32_t row = node_of(key);
-      if (job.allowed != nullptr && (job.allowed[row / 32] >> row % 32 & 1U) == 0) key = kLastKey;
-    }
-    s.fresh[i] = key;
-  }
-  __syncthreads();
-}
-
-// kFine: scores are taken again, from the finer codes.
-template <GraphCodes kCodes, bool kSecond, bool kFine>
-__global__ void finish_kernel(const GraphView graph, const FinishJob job) {
-  const Shape shape = job.shape;
-  const Shared s(shape);
-  if constexpr (kFine) load_query(graph.fine, job.queries, blockIdx.x, s.query);
-  for (unsigned i = threadIdx.x; i < shape.pool; i += blockDim.x) s.pool[i] = kLastKey;
-  __syncthreads();
-  for (std::uint32_t l = 0; l < job.lists; ++l) {
-    load_list(job, s, job.pools + (std::size_t{blockIdx.x} * job.lists + l) * shape.pool);
-    if constexpr (kFine) {
-      for (unsigned i = threadIdx.x; i < shape.fresh; i += blockDim.x)
-        if (s.fresh[i] != kLastKey) s.fresh[i] = node_of(s.fresh[i]);
-      __syncthreads();
-      score_keys<kCodes, kSecond>(graph.fine, s.query, s.fresh, shape.fresh);
-    }
-    // Walks that met found the same rows with the same bits: those are there already.
-    for (unsigned i = threadIdx.x; i < shape.fresh; i += blockDim.x)
-      if (s.fresh[i] != kLastKey && holds(s.pool, shape.pool, s.fresh[i])) s.fresh[i] = kLastKey;
-    block_sort(s.fresh, shape.fresh);
-    merge_keys(s.pool, shape.pool, s.fresh, shape.fresh);
-  }
+__device__ inline void write_hits(const GraphView& graph, const FinishJob& job, const Key* pool) {
   for (std::uint32_t i = threadIdx.x; i < job.k; i += blockDim.x) {
-    const Key key = s.pool[i];
+    const Key key = pool[i];
     const std::size_t at = std::size_t{blockIdx.x} * job.k + i;
     const bool found = key != kLastKey;
     const float distance = job.hits.origin + score_of(key);
@@ -291,6 +267,30 @@ __global__ void finish_kernel(const GraphView graph, const FinishJob job) {
   }
 }
 
+// kFine: scores are taken again, from the finer codes.
+template <bool kFine, GraphCodes kCodes, bool kSecond, unsigned kPieces>
+__global__ void __launch_bounds__(kManyThreads, kBlocksAtOnce<kPieces>)
+    finish_kernel(const GraphView graph, const FinishJob job) {
+  const Shape shape = job.shape;
+  const Shared s(shape);
+  if constexpr (kFine) load_query<kCodes>(graph.fine, job.queries, blockIdx.x, s.query);
+  s.begin(shape);
+  const Key* found = job.found + std::size_t{blockIdx.x} * job.lists;
+  for (std::uint32_t first = 0; first < job.lists; first += shape.fresh) {
+    if (first > 0) {
+      if (threadIdx.x == 0) *s.added = 0;
+      forget(s, shape);
+    }
+    take_found<kFine>(job, s, found + first, min(shape.fresh, job.lists - first));
+    if constexpr (kFine) {
+      __syncthreads();
+      score_rows<kCodes, kSecond, kPieces>(graph.fine, s.query, s.rows, *s.added, s.offers(shape));
+    }
+    take_offers(s, shape);
+  }
+  write_hits(graph, job, s.pool);
+}
+
 // ---- launchers: the kernel for each form of rows
 
 std::uint32_t power_of_two(std::uint32_t least) {
@@ -299,17 +299,25 @@ std::uint32_t power_of_two(std::uint32_t least) {
   return power;
 }
 
-unsigned query_floats(const GraphRows& rows) {
-  const unsigned columns = graph_columns(rows.codes);
-  return (rows.dim + columns - 1) / columns * (rows.codes == GraphCodes::bits ? 4 : columns);
+struct BlockForm {
+  unsigned threads;
+  bool deep;  // kManyPieces under way
+};
+BlockForm form_of(std::size_t blocks) {
+  const std::size_t a_place = (blocks + multiprocessors() - 1) / multiprocessors();
+  return {a_place <= kBlocksAtOnce<kFewPieces> ? kManyThreads : kFewThreads, a_place <= kBlocksAtOnce<kManyPieces>};
 }
 
 // A call of `pick` with the kernel's template arguments for the rows.
 template <class Pick>
-auto for_rows(const GraphRows& rows, const Pick& pick) {
+auto for_rows(const GraphRows& rows, bool deep, const Pick& pick) {
   const bool second = rows.score == GraphScore::squares || rows.score == GraphScore::jaccard;
+  const auto of_form = [&]<GraphCodes kCodes, bool kSecond>() {
+    return deep ? pick.template operator()<kCodes, kSecond, kManyPieces>()
+                : pick.template operator()<kCodes, kSecond, kFewPieces>();
+  };
   const auto with = [&]<GraphCodes kCodes>() {
-    return second ? pick.template operator()<kCodes, true>() : pick.template operator()<kCodes, false>();
+    return second ? of_form.template operator()<kCodes, true>() : of_form.template operator()<kCodes, false>();
   };
   switch (rows.codes) {
     case GraphCodes::f32:
@@ -324,24 +332,27 @@ auto for_rows(const GraphRows& rows, const Pick& pick) {
   return with.template operator()<GraphCodes::bits>();
 }
 
+constexpr std::uint32_t kFinishedAtOnce = 1024;  // keys that walks found
+
 void finish(const GraphView& graph, FinishJob job, Stream stream) {
+  const BlockForm form = form_of(job.queries.count);
   const bool fine = graph.fine.data != nullptr;
-  job.shape.fresh = job.shape.pool;
-  job.shape.seen = 0;
-  job.shape.query = fine ? query_floats(graph.fine) : 0;
-  const auto kernel = for_rows(fine ? graph.fine : graph.walk, [&]<GraphCodes kCodes, bool kSecond>() {
-    return fine ? finish_kernel<kCodes, kSecond, true> : finish_kernel<kCodes, kSecond, false>;
-  });
-  const unsigned threads = job.lists > 1 ? kSingleThreads : kBatchThreads;
-  launch({"finish_search", static_cast<unsigned>(job.queries.count), threads, job.shape.bytes(), stream}, kernel, graph,
-         job);
+  job.shape.pool = power_of_two(job.k);
+  job.shape.fresh = std::min(power_of_two(job.lists), kFinishedAtOnce);
+  job.shape.seen = power_of_two(2 * (job.shape.pool + job.shape.fresh));
+  job.shape.query = fine ? query_floats(graph.fine.codes, graph.fine.dim) : 0;
+  const auto kernel = fine ? for_rows(graph.fine, form.deep,
+                                      [&]<GraphCodes kCodes, bool kSecond, unsigned kPieces>() {
+                                        return finish_kernel<true, kCodes, kSecond, kPieces>;
+                                      })
+                           : finish_kernel<false, GraphCodes::f32, false, kFewPieces>;
+  launch({"finish_search", static_cast<unsigned>(job.queries.count), form.threads, job.shape.bytes(), stream}, kernel,
+         graph, job);
 }
 
 }  // namespace
 
-std::size_t graph_row_bytes(GraphCodes codes, std::size_t dim) {
-  return (dim + graph_columns(codes) - 1) / graph_columns(codes) * 16;
-}
+std::size_t graph_row_bytes(GraphCodes codes, std::size_t dim) { return std::size_t{graph_pieces(codes, dim)} * 16; }
 
 void search_graph(const GraphView& graph, const GraphQueries& queries, const GraphWalk& walk, const GraphHits& hits,
                   Stream stream) {
@@ -350,16 +361,17 @@ void search_graph(const GraphView& graph, const GraphQueries& queries, const Gra
   shape.pool = power_of_two(std::max(walk.ef, walk.k));
   shape.fresh = power_of_two(std::max(walk.width * graph.degree, walk.seeds));
   shape.seen =
-      std::min(power_of_two(8 * (shape.pool + shape.fresh)), power_of_two(2 * (shape.pool + shape.fresh + 2048)));
-  shape.query = query_floats(graph.walk);
+      std::min(power_of_two(16 * (shape.pool + shape.fresh)), power_of_two(2 * (shape.pool + shape.fresh + 2048)));
+  shape.query = query_floats(graph.walk.codes, graph.walk.dim);
   const std::size_t blocks = queries.count * walk.walks;
+  const BlockForm form = form_of(blocks);
   const Memory pools(blocks * shape.pool * sizeof(Key), stream);
   const WalkJob job{queries, shape, walk.walks, walk.width, walk.seeds, pools.as<Key>()};
-  const auto kernel =
-      for_rows(graph.walk, [&]<GraphCodes kCodes, bool kSecond>() { return walk_kernel<kCodes, kSecond>; });
-  const unsigned threads = walk.walks > 1 ? kSingleThreads : kBatchThreads;
-  launch({"walk_graph", static_cast<unsigned>(blocks), threads, shape.bytes(), stream}, kernel, graph, job);
-  finish(graph, {queries, shape, pools.as<Key>(), walk.allowed, walk.walks, walk.k, hits}, stream);
+  const auto kernel = for_rows(graph.walk, form.deep, [&]<GraphCodes kCodes, bool kSecond, unsigned kPieces>() {
+    return walk_kernel<kCodes, kSecond, kPieces>;
+  });
+  launch({"walk_graph", static_cast<unsigned>(blocks), form.threads, shape.bytes(), stream}, kernel, graph, job);
+  finish(graph, {queries, shape, pools.as<Key>(), walk.walks * shape.pool, walk.k, walk.allowed, hits}, stream);
 }
 
 void scan_rows(const GraphView& graph, const GraphQueries& queries, const GraphScan& scan, const GraphHits& hits,
@@ -367,15 +379,16 @@ void scan_rows(const GraphView& graph, const GraphQueries& queries, const GraphS
   if (queries.count == 0) return;
   Shape shape{};
   shape.pool = power_of_two(std::max(scan.ef, scan.k));
-  shape.fresh = kSingleThreads;
-  shape.query = query_floats(graph.walk);
+  shape.fresh = kManyThreads;
+  shape.query = query_floats(graph.walk.codes, graph.walk.dim);
   const std::size_t blocks = queries.count * scan.parts;
   const Memory pools(blocks * shape.pool * sizeof(Key), stream);
   const ScanJob job{queries, shape, scan.rows, scan.count, scan.parts, pools.as<Key>()};
-  const auto kernel =
-      for_rows(graph.walk, [&]<GraphCodes kCodes, bool kSecond>() { return scan_kernel<kCodes, kSecond>; });
-  launch({"scan_rows", static_cast<unsigned>(blocks), kSingleThreads, shape.bytes(), stream}, kernel, graph, job);
-  finish(graph, {queries, shape, pools.as<Key>(), nullptr, scan.parts, scan.k, hits}, stream);
+  const auto kernel = for_rows(graph.walk, false, [&]<GraphCodes kCodes, bool kSecond, unsigned>() {
+    return scan_kernel<kCodes, kSecond, kFewPieces>;
+  });
+  launch({"scan_rows", static_cast<unsigned>(blocks), kManyThreads, shape.bytes(), stream}, kernel, graph, job);
+  finish(graph, {queries, shape, pools.as<Key>(), scan.parts * shape.pool, scan.k, nullptr, hits}, stream);
 }
 
 }  // namespace semblance::cuda

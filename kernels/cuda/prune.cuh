@@ -33,14 +33,7 @@ __device__ inline void warp_sort(Key* keys, unsigned count) {
   for (unsigned size = 2; size <= count; size *= 2) {
     for (unsigned step = size / 2; step > 0; step /= 2) {
       __syncwarp();
-      for (unsigned i = lane(); i < count / 2; i += kWarp) {
-        const unsigned low = (i / step) * 2 * step + i % step, high = low + step;
-        const Key a = keys[low], b = keys[high];
-        if ((a > b) == ((low & size) == 0)) {
-          keys[low] = b;
-          keys[high] = a;
-        }
-      }
+      for (unsigned i = lane(); i < count / 2; i += kWarp) sort_pair(keys, i, step, size);
     }
   }
   __syncwarp();
@@ -55,6 +48,7 @@ __device__ inline unsigned warp_unique(Key* keys, unsigned count) {
     const Key before = i > 0 && i < count ? keys[i - 1] : kLastKey;  // not yet overwritten: kept <= first
     const bool keeps = key != kLastKey && (i == 0 || key != before);
     const unsigned keepers = __ballot_sync(kAllLanes, keeps);
+    __syncwarp();  // all have read theirs
     if (keeps) keys[kept + __popc(keepers & ((1U << lane()) - 1U))] = key;
     kept += __popc(keepers);
     __syncwarp();
@@ -136,6 +130,7 @@ class Pruner {
       best = warp_max(best);
       if (best == 0) break;
       const unsigned i = kMaxCandidates - row_of(best);
+      __syncwarp();  // all have read the shares
       if (lane() == 0) {
         own_.shares[i] = kKept;
         out[kept] = own_.keys[i];

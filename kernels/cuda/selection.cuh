@@ -106,20 +106,23 @@ __device__ inline Key warp_select(Key* keys, unsigned count, unsigned k) {
   return warp_select_of(KeysInMemory{keys, count}, keys, count, k);
 }
 
+// Puts the i-th pair of keys that lie `step` apart, a power of two, in order: upwards where the pair's place has no bit
+// of `size`, else downwards.
+__device__ __forceinline__ void sort_pair(Key* keys, unsigned i, unsigned step, unsigned size) {
+  const unsigned low = 2 * i - (i & (step - 1)), high = low + step;
+  const Key a = keys[low], b = keys[high];
+  if ((a > b) == ((low & size) == 0)) {
+    keys[low] = b;
+    keys[high] = a;
+  }
+}
+
 // Sorts a power of two of keys in shared memory; the whole block. Batcher's bitonic network (AFIPS 1968).
 __device__ inline void block_sort(Key* keys, unsigned count) {
   for (unsigned size = 2; size <= count; size *= 2) {
     for (unsigned step = size / 2; step > 0; step /= 2) {
       __syncthreads();
-      for (unsigned i = threadIdx.x; i < count / 2; i += blockDim.x) {
-        const unsigned low = (i / step) * 2 * step + i % step, high = low + step;
-        const bool up = (low & size) == 0;
-        const Key a = keys[low], b = keys[high];
-        if ((a > b) == up) {
-          keys[low] = b;
-          keys[high] = a;
-        }
-      }
+      for (unsigned i = threadIdx.x; i < count / 2; i += blockDim.x) sort_pair(keys, i, step, size);
     }
   }
   __syncthreads();

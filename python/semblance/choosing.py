@@ -73,19 +73,20 @@ def candidates(metric: str, d: int, rerank: str | None, half: bool) -> list[tupl
 def half_is_enough(rows: npt.NDArray[Any], metric: str, seed: int, threads: int) -> bool:
     """Whether float16 tells these rows apart, and none is near the end of its range.
 
-    The 100 rows closest to each of 128 are ranked again with float16's values: the first 10 have to stay the same.
-    Costs 128 exact searches.
+    The 100 rows closest to each of 128 are ranked again with float16's values, the farthest first where equal:
+    the first 10 have to be as close as before. Costs 128 exact searches.
     """
     if any(not np.abs(rows[i : i + _PIECE]).max() <= _LARGEST_HALF for i in range(0, len(rows), _PIECE)):
         return False
     rng = np.random.default_rng(seed)
     queries = rows[np.sort(rng.choice(len(rows), size=min(len(rows), _QUERIES), replace=False))]
-    nearest: I64 = exact_search(rows, queries, min(len(rows), _NEAREST), metric, threads=threads).ids
-    k = min(_K, nearest.shape[1])
+    nearest = exact_search(rows, queries, min(len(rows), _NEAREST), metric, threads=threads)
+    k = min(_K, nearest.ids.shape[1])
     kept = 0
-    for query, near in zip(queries, nearest, strict=True):
+    for query, near, distances in zip(queries, nearest.ids[:, ::-1], nearest.distances[:, ::-1], strict=True):
         rounded = rows[near].astype(np.float16).astype(np.float32)
-        kept += int((exact_search(rounded, query[None], k, metric, threads=1).ids < k).sum())
+        found: I64 = exact_search(rounded, query[None], k, metric, threads=1).ids
+        kept += int((distances[found] <= distances[-k]).sum())
     return bool(kept >= _RECALL_OF_HALF * k * len(queries))
 
 

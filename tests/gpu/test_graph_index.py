@@ -58,6 +58,29 @@ def test_codes(gpu: ModuleType, indexes: Any, codes: str, rerank: str | None, le
     assert there.nbytes >= sb.gpu.GraphIndex.from_index(index, codes="i8", rerank=None).nbytes or codes == "b1"
 
 
+@pytest.mark.parametrize(("metric", "length"), [("l2", 1e-9), ("l2", 3e5), ("ip", 1e6), ("cosine", 1e-24)])
+def test_rows_that_half_precision_does_not_hold(gpu: ModuleType, metric: Any, length: float) -> None:
+    rows, queries = vectors(ROWS, 9) * np.float32(length), vectors(3, 10) * np.float32(length)
+    index = sb.Index.build(rows, metric=metric, codes="f32")
+    there = sb.gpu.GraphIndex.from_index(index)
+    assert (there.codes, there.rerank) == (("f16", "f32") if metric == "cosine" else ("f32", None))
+    found, truth = there.search(queries, K, ef=64), index.search(queries, K, exact=True)
+    assert recall(found, truth) >= 0.95
+    np.testing.assert_allclose(found.distances[:, 0], truth.distances[:, 0], rtol=1e-4, atol=1e-5 * length**2)
+    if length > 1:
+        for options in ({"codes": "f16"}, {"codes": "i8", "rerank": "f16"}):
+            with pytest.raises(sb.ArgumentError, match="magnitudes that f16 codes hold, up to 65504"):
+                sb.gpu.GraphIndex.from_index(index, **options)
+
+
+@pytest.mark.parametrize("scale", [1e-24, 1.0, 1e15])
+def test_queries_of_any_length_under_cosine(gpu: ModuleType, indexes: Any, scale: float) -> None:
+    queries = vectors(3, 11)
+    there = sb.gpu.GraphIndex.from_index(indexes["cosine"])
+    expected = indexes["cosine"].search(queries, K, exact=True)
+    assert recall(there.search(queries * np.float32(scale), K, ef=64), expected) >= 0.95
+
+
 @pytest.mark.parametrize("metric", ["hamming", "jaccard"])
 def test_bits(gpu: ModuleType, metric: str) -> None:
     bits = np.random.default_rng(5).integers(0, 256, (300, 9), dtype=np.uint8)

@@ -94,6 +94,7 @@ def test_threads_change_nothing(eager: None, tmp_path: Path) -> None:
         (lambda rows: rows * 1e5, "f32"),  # out of its range
         (lambda rows: rows + 500, "f32"),  # too coarse so far from zero
         (lambda rows: rows * 1e-7, "f32"),  # below its normal numbers
+        (lambda rows: rows * 1e-9, "f32"),  # all of them zeros in it
     ],
 )
 def test_half_precision_where_it_tells_the_rows_apart(eager: None, change: Callable[[F32], F32], finer: str) -> None:

@@ -278,9 +278,9 @@ void check_lengths() {
   }
 }
 
-// A query's bits do not hang on how its work was shared.
+// A query's bits do not hang on how its work was shared, nor on how full the card is.
 void check_shares() {
-  World world(200, 300, 8);
+  World world(200, 300, 6);
   for (std::size_t i = 0; i < world.asked.size(); ++i) world.asked[i] *= static_cast<float>(3 + i / 200);
   const Coded rows = coded(GraphCodes::f16, GraphScore::product, world.rows, 200);
   const Coded fine = coded(GraphCodes::f32, GraphScore::product, world.rows, 200);
@@ -288,7 +288,29 @@ void check_shares() {
   for (std::uint32_t i = 0; i < world.count; ++i) all[i] = i;
   Question q{.walk = &rows, .fine = &fine, .allowed = &all, .scans = true, .parts = 1, .unit = true};
   const Answer alone = ask(world, q);
-  for (q.parts = 2; q.parts < 10; q.parts += 3) CHECK(same(ask(world, q), alone));
+  for (q.parts = 2; q.parts < 8; q.parts += 5) CHECK(same(ask(world, q), alone));
+  const int multiprocessors = emulated::multiprocessors;
+  for (const std::uint32_t walks : {1U, 3U}) {
+    const Question walk{.walk = &rows, .fine = &fine, .walks = walks, .unit = true};
+    std::optional<Answer> first;
+    for (const int places : {1, 2, 9}) {  // few threads, many, and many with much under way
+      emulated::multiprocessors = places;
+      const Answer now = ask(world, walk);
+      if (first) CHECK(same(*first, now));
+      first = now;
+    }
+  }
+  emulated::multiprocessors = multiprocessors;
+}
+
+// More keys than the end takes at a time, and the same rows in several of its rounds.
+void check_many_found() {
+  const World world(8, 700, 1);
+  const Coded rows = coded(GraphCodes::f32, GraphScore::squares, world.rows, 8);
+  const Coded i8 = coded(GraphCodes::i8, GraphScore::squares, world.rows, 8);
+  for (const Question& q : {Question{.walk = &rows, .k = 520, .ef = 520, .walks = 3, .width = 4},
+                            Question{.walk = &i8, .fine = &rows, .k = 520, .ef = 520, .walks = 3, .width = 4}})
+    CHECK(check_answer(world, q, ask(world, q), nullptr) > 0.99);
 }
 
 void check_filters() {
@@ -335,6 +357,7 @@ int main() {
   check_determinism();
   check_lengths();
   check_shares();
+  check_many_found();
   check_filters();
   check_limits();
   return 0;

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from .. import choosing
 from ..arrays import F32, I64, bit_rows, count, flag, float_rows, int_ids
 from ..errors import ArgumentError
 from ..results import Hits
@@ -65,8 +66,9 @@ class GraphIndex:
         index : semblance.Index
             Of kind "hnsw", with rows and without removed ones that `Index.compact` has yet to drop.
         codes : {"auto", "f32", "f16", "i8", "b1"}
-            What the walk reads. "auto" is "f16", and "b1" (the rows themselves) for hamming and jaccard. "b1" of other
-            metrics is a bit a value, above or below the rows' mean, and needs `rerank`.
+            What the walk reads. "auto" is "f16", or "f32" where half precision does not tell the rows apart, and "b1"
+            (the rows themselves) for hamming and jaccard. "b1" of other metrics is a bit a value, above or below the
+            rows' mean, and needs `rerank`.
         rerank : {"auto", None, "f32", "f16", "i8"}
             A finer copy by which what the walk found is ordered and its distances are given. "auto" is "f32", the
             values that the index stores, unless `codes` hold those already.
@@ -80,16 +82,17 @@ class GraphIndex:
         UnsupportedError
             No GPU can be used here; `semblance.gpu.reason` says why.
         ArgumentError
-            An index or a parameter of another kind.
+            An index or a parameter of another kind; "f16" for values beyond 65504.
         CapacityError
             The copy does not fit into the card's memory; the message says how many bytes were wanted.
 
         Notes
         -----
-        Cost: one pass over the rows on the host to code them, and their copy. Of the graph only the base level is
-        taken: walks start from a sample of rows instead of the upper levels.
+        Cost: one pass over the rows on the host to code them, and their copy; for codes "auto" under l2 and ip also 128
+        exact searches on the host. Of the graph only the base level is taken: walks start from a sample of rows instead
+        of the upper levels.
         """
-        walk, fine = _chosen(index, codes, rerank)
+        _check_codes(index, codes, rerank)
         require("GraphIndex.from_index")
         from .. import _cuda
 
@@ -103,6 +106,7 @@ class GraphIndex:
         _check_whole(index, len(ids))
         links[np.logical_or.accumulate(links == _NO_LINK, axis=1)] = _NO_LINK
         rows = index.get(ids)
+        walk, fine = _chosen(index, codes, rerank, rows)
         walked = _coded(rows, walk, index.metric)
         finer = None if fine is None else _coded(rows, fine, index.metric)
         native = _cuda.GraphIndex(index.metric, index.dim, walked, finer, links, ids, entry)
@@ -198,7 +202,7 @@ class GraphIndex:
             Rows that may be returned. Few of them are scanned, exactly; for many the walk keeps more rows.
         mode : {"auto", "batch", "single"}
             "batch": one block a query. "single": several blocks walk for each query, from starts of their own, with
-            half of `ef` each, for latency; "auto" takes it below 64 queries.
+            half of `ef` each, for latency; "auto" takes it below 64 queries, where a query may find other rows.
         on_device, out, stream
             As for `gpu.FlatIndex.search`; so a search for queries on the card, with what `allow` made for a filter if
             any, can be captured in a CUDA graph.
@@ -219,7 +223,8 @@ class GraphIndex:
 
         Notes
         -----
-        The same query gives the same bits whatever runs beside it. Distances are computed in f32 from the finest copy.
+        Within a mode the same query gives the same bits whatever runs beside it. Distances are computed in f32 from the
+        finest copy.
         """
         k = count(k, "k", 1, MAX_K)
         ef = count(max(self._ef, k) if ef is None else ef, "ef", k, 2048)
@@ -283,8 +288,7 @@ class _Call(NamedTuple):
         return self.k, max(self.k, self.ef), parts, 1, 1, True
 
 
-def _chosen(index: Index, codes: str, rerank: str | None) -> tuple[str, str | None]:
-    """The codes of the walk and of the finer copy."""
+def _check_codes(index: Index, codes: str, rerank: str | None) -> None:
     if index.kind != "hnsw":
         raise ArgumentError(f"index: expected kind 'hnsw', got {index.kind!r} (gpu.FlatIndex searches all rows)")
     if index.dim > _MAX_DIM:
@@ -294,13 +298,21 @@ def _chosen(index: Index, codes: str, rerank: str | None) -> tuple[str, str | No
         raise ArgumentError(f"codes: expected 'auto' or one of {('b1',) if binary else CODES}, got {codes!r}")
     if rerank not in (None, "auto", *(() if binary else RERANKS)):
         raise ArgumentError(f"rerank: expected None, 'auto' or one of {() if binary else RERANKS}, got {rerank!r}")
-    if binary:
-        return "b1", None
-    walk = "f16" if codes == "auto" else codes
-    fine = (None if walk == "f32" else "f32") if rerank == "auto" else rerank
-    if walk == "b1" and fine is None:
+    if not binary and codes == "b1" and rerank is None:
         raise ArgumentError("rerank: expected finer codes beside codes 'b1', got None")
-    return walk, fine
+
+
+def _chosen(index: Index, codes: str, rerank: str | None, rows: Any) -> tuple[str, str | None]:
+    """The codes of the walk and of the finer copy."""
+    if index.metric in _BINARY:
+        return "b1", None
+    walk = codes
+    if codes == "auto":
+        half = index.metric == "cosine" or choosing.half_is_enough(rows, index.metric, int(index._params["seed"]), 0)
+        walk = "f16" if half else "f32"
+    if rerank == "auto":
+        return walk, None if walk == "f32" else "f32"
+    return walk, rerank
 
 
 def _check_whole(index: Index, rows: int) -> None:
@@ -322,6 +334,12 @@ def _coded(rows: Any, codes: str, metric: str) -> tuple[str, Any, F32 | None, F3
         scales = (np.abs(values).max(axis=1) / np.float32(127)).astype(np.float32)
         divisors = np.where(scales > 0, scales, np.float32(1))[:, None]
         return codes, _padded(np.rint(values / divisors).clip(-127, 127).astype(np.int8)), scales, None
+    if codes == "f16":
+        largest, limit = max(values.max(), -values.min()), np.finfo(np.float16).max
+        if largest > limit:
+            raise ArgumentError(
+                f"codes, rerank: expected magnitudes that f16 codes hold, up to {limit}, got {largest} ('f32' holds it)"
+            )
     return codes, _padded(values.astype(np.float16 if codes == "f16" else np.float32)), None, None
 
 
